@@ -1,0 +1,1 @@
+"""Plan to one readable Python module of Triton kernels and its launch table."""

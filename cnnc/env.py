@@ -1,0 +1,29 @@
+"""The one module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def dump_directory() -> Path | None:
+    """Where to write the graph after each pass, the Plan and the kernels (``CNNC_DUMP``)."""
+    value = os.environ.get("CNNC_DUMP")
+    return Path(value) if value else None
+
+
+def cache_directory() -> Path:
+    """Compiled kernels by content hash: ``CNNC_CACHE``, else the user's cache folder."""
+    value = os.environ.get("CNNC_CACHE")
+    if value:
+        return Path(value)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "cnnc"
+
+
+def worker_count() -> int:
+    """Processes for parallel builds: the cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

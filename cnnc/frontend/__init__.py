@@ -1,0 +1,1 @@
+"""Text to a checked graph: grammar, syntax tree, diagnostics, lowering, formatting."""

@@ -1,0 +1,60 @@
+"""Convolution (cross-correlation) and its two gradients. Weights are stored KRSC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnnc.ir.ops.base import Op, expect, image_of
+from cnnc.ir.types import Element, TensorType, format_shape
+from cnnc.ir.window import Window
+
+
+@dataclass(frozen=True)
+class Conv(Op):
+    """``(x [H,W,C], w [K,R,S,C/groups]) -> [P,Q,K]``."""
+
+    window: Window
+    groups: int = 1
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        x, w = operands
+        height, width, channels = image_of(x, "conv")
+        filters, *kernel, depth = w.shape
+        expect(tuple(kernel) == self.window.kernel, f"weight {format_shape(w.shape)} has another kernel")
+        expect(
+            channels % self.groups == 0 and filters % self.groups == 0,
+            f"groups={self.groups} must divide {channels} input channels and {filters} filters",
+            "groups",
+        )
+        expect(depth * self.groups == channels, f"weight {format_shape(w.shape)} does not fit {channels} channels")
+        return (x.with_shape(*self.window.output((height, width)), filters),)
+
+
+@dataclass(frozen=True)
+class ConvDgrad(Op):
+    """``(dy [P,Q,K], w [K,R,S,C/groups]) -> dx [H,W,C]``; ``image`` is the forward input's H, W."""
+
+    window: Window
+    image: tuple[int, int]
+    groups: int = 1
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        dy, w = operands
+        expect(image_of(dy, "conv_dgrad")[:2] == self.window.output(self.image), "dy does not fit the window")
+        expect(dy.shape[2] == w.shape[0], "dy and w have different filter counts")
+        return (dy.with_shape(*self.image, w.shape[3] * self.groups),)
+
+
+@dataclass(frozen=True)
+class ConvWgrad(Op):
+    """``(dy [P,Q,K], x [H,W,C]) -> dw [K,R,S,C/groups]``, summed over the batch, in ACC."""
+
+    window: Window
+    groups: int = 1
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        dy, x = operands
+        height, width, channels = image_of(x, "conv_wgrad")
+        expect(image_of(dy, "conv_wgrad")[:2] == self.window.output((height, width)), "dy does not fit the window")
+        shape = (dy.shape[2], *self.window.kernel, channels // self.groups)
+        return (TensorType(shape, False, Element.ACC),)

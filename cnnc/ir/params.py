@@ -1,0 +1,109 @@
+"""Parameters: names, layouts, initial values, and their places in the flat arenas."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from cnnc.ir.types import format_shape
+
+ALIGN_ELEMENTS = 64  # 256 bytes in float32, 128 in bfloat16: vector loads and descriptors need no more
+
+
+@dataclass(frozen=True)
+class Init:
+    """How a parameter starts.
+
+    ``uniform``: U(-bound, bound) with bound = 1/sqrt(fan_in), PyTorch's default for conv and linear
+    layers (weights: Kaiming-uniform with a = sqrt(5)); ``zeros``; ``ones``.
+    """
+
+    kind: str
+    fan_in: int = 0
+
+
+@dataclass(frozen=True)
+class ParamSpec:
+    """One named tensor: how PyTorch's ``state_dict`` shapes it and how kernels store it.
+
+    The stored array is ``torch_array.reshape(view).transpose(perm)``: a conv's OIHW becomes KRSC with
+    view = torch_shape and perm = (0, 2, 3, 1); a linear layer after a flatten of H x W x C, whose
+    columns are in CHW order, becomes KRSC with view = (K, C, H, W) and the same perm.
+    """
+
+    name: str
+    torch_shape: tuple[int, ...]
+    view: tuple[int, ...]
+    perm: tuple[int, ...]
+    init: Init
+    trainable: bool = True
+    decay: bool = True
+    squeeze: tuple[int, ...] | None = None  # final shape, where it drops the 1x1 of a pointwise conv
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape as stored."""
+        if self.squeeze is not None:
+            return self.squeeze
+        return tuple(self.view[axis] for axis in self.perm)
+
+    @property
+    def count(self) -> int:
+        return math.prod(self.torch_shape)
+
+    def __str__(self) -> str:
+        kind = "param" if self.trainable else "buffer"
+        return f"{kind}={self.name} torch={format_shape(self.torch_shape)} perm={''.join(map(str, self.perm))}"
+
+
+def vector_spec(name: str, count: int, init: Init, *, trainable: bool = True, decay: bool = False) -> ParamSpec:
+    """A bias, gamma, beta or running statistic: one element per channel."""
+    return ParamSpec(name, (count,), (count,), (0,), init, trainable, decay)
+
+
+def conv_spec(name: str, out: int, kernel: tuple[int, int], channels: int) -> ParamSpec:
+    """A conv's weight: OIHW outside, KRSC inside; ``channels`` are those of one group."""
+    shape = (out, channels, *kernel)
+    return ParamSpec(name, shape, shape, (0, 2, 3, 1), Init("uniform", channels * math.prod(kernel)))
+
+
+def linear_spec(name: str, out: int, features: int) -> ParamSpec:
+    """A linear layer's weight: (out, in) both outside and inside."""
+    return ParamSpec(name, (out, features), (out, features), (0, 1), Init("uniform", features))
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Parameters of one kind side by side in one flat array; offsets and counts in elements.
+
+    Decayed parameters come first and contiguous, so that one update kernel needs one boundary.
+    Gradients, momentum and the 16-bit copy use the same offsets.
+    """
+
+    specs: tuple[ParamSpec, ...]
+    offsets: tuple[int, ...] = field(init=False)
+    decayed: int = field(init=False)
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        ordered = [spec for spec in self.specs if spec.decay] + [spec for spec in self.specs if not spec.decay]
+        offsets: dict[str, int] = {}
+        total = decayed = 0
+        for spec in ordered:
+            offsets[spec.name] = total
+            total += -(-spec.count // ALIGN_ELEMENTS) * ALIGN_ELEMENTS
+            if spec.decay:
+                decayed = total
+        object.__setattr__(self, "offsets", tuple(offsets[spec.name] for spec in self.specs))
+        object.__setattr__(self, "decayed", decayed)
+        object.__setattr__(self, "count", total)
+
+    def offset(self, name: str) -> int:
+        """First element of a parameter."""
+        return self.offsets[self.index(name)]
+
+    def spec(self, name: str) -> ParamSpec:
+        return self.specs[self.index(name)]
+
+    def index(self, name: str) -> int:
+        return next(i for i, spec in enumerate(self.specs) if spec.name == name)

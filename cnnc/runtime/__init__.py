@@ -1,0 +1,1 @@
+"""Runs a Plan: numpy, Triton's interpreter, or a GPU."""
