@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Union
 
-from cnnc.ir.plan import Plan
+from cnnc.ir.plan import Buffer, Plan
 from cnnc.ir.size import Size
 
 
@@ -19,9 +19,10 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Integer:
-    """An integer that depends on N: the batch itself, a stride in elements."""
+    """An integer that depends on N: the batch itself (32 bits), a stride in elements (64 bits)."""
 
     value: Size
+    bits: int = 32
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,17 @@ class Runtime:
     """A number given at each run, by its name in ``runtime.scalars.Scalars``: ``seed``, ``step``, ``lr``, ..."""
 
     name: str
+
+
+RUNTIME_TYPES = {"seed": "i64", "step": "i32"}  # all others are fp32
+POINTER_TYPES = {
+    "float64": "*fp64",
+    "float32": "*fp32",
+    "bfloat16": "*bf16",
+    "float16": "*fp16",
+    "int32": "*i32",
+    "uint8": "*u8",
+}
 
 
 Argument = Union[Pointer, Integer, Runtime]
@@ -84,3 +96,22 @@ class Module:
     plan: Plan
     source: str
     tables: tuple[LaunchTable, ...]
+
+
+def argument_type(argument: Argument, buffers: Mapping[int, Buffer]) -> str:
+    """Triton's name of a runtime argument's type: ``*bf16``, ``i32``, ``i64``, ``fp32``."""
+    if isinstance(argument, Pointer):
+        return POINTER_TYPES[buffers[argument.buffer].dtype]
+    if isinstance(argument, Integer):
+        return f"i{argument.bits}"
+    return RUNTIME_TYPES.get(argument.name, "fp32")
+
+
+def divisible_by_16(argument: Argument) -> bool:
+    """Whether the compiler may assume it at every N: buffers are aligned, strides by their terms."""
+    if isinstance(argument, Pointer):
+        return True
+    if isinstance(argument, Integer):
+        value = argument.value
+        return value.a % 16 == 0 and value.b % 16 == 0 and value.c % 16 == 0
+    return False
