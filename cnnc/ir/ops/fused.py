@@ -19,6 +19,7 @@ class Part:
     name: str  # the node it came from
     op: Op
     operands: tuple[int, ...]
+    layer: str = ""
 
 
 @dataclass(frozen=True)
