@@ -28,7 +28,7 @@ def resolve(element: Element, dtype: str) -> str:
         return dtype
     if element is Element.ACC:
         return "float64" if dtype == "float64" else "float32"
-    return element.value
+    return str(element.value)
 
 
 def numpy_dtype(dtype: str) -> np.dtype[np.generic]:

@@ -48,6 +48,7 @@ class Fused(Op):
 
     def attributes(self) -> str:
         body = "; ".join(
-            f"{part.op.name}({','.join(map(str, part.operands))}) {part.op.attributes()}".rstrip() for part in self.parts
+            f"{part.op.name}({','.join(map(str, part.operands))}) {part.op.attributes()}".rstrip()
+            for part in self.parts
         )
         return f"{{{body}}} -> {','.join(map(str, self.results))}"
