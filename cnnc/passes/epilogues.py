@@ -1,0 +1,54 @@
+"""Which ops a kernel can compute on the tile it already holds, just before it stores it."""
+
+from __future__ import annotations
+
+from cnnc.ir import ops
+
+# Kernels that end in the store of one [rows, channels] tile, and so can go on computing on it.
+TILE_ANCHORS: tuple[type[ops.Op], ...] = (
+    ops.Conv,
+    ops.ConvDgrad,
+    ops.Linear,
+    ops.LinearDgrad,
+    ops.MaxPool,
+    ops.MaxPoolGrad,
+    ops.AvgPool,
+    ops.AvgPoolGrad,
+    ops.GlobalAvgPool,
+    ops.GlobalAvgPoolGrad,
+    ops.BatchNorm,
+    ops.BatchNormInputGrad,
+    ops.BiasAdd,
+    ops.Activation,
+    ops.ActivationGrad,
+    ops.Add,
+    ops.Dropout,
+)
+
+# What may follow: one element of the result needs one element of each tile and one of each channel vector.
+TILE_PARTS: tuple[type[ops.Op], ...] = (
+    ops.BiasAdd,
+    ops.Activation,
+    ops.ActivationGrad,
+    ops.Add,
+    ops.Dropout,
+    ops.BatchNorm,
+)
+
+
+def can_follow(anchor: ops.Op, part: ops.Op) -> bool:
+    """Whether ``part`` can run in the epilogue of a kernel that begins with ``anchor``.
+
+    Parts may form any chain or DAG: each reads earlier parts' values, or tiles and channel vectors
+    from memory; every value may leave the kernel. All tiles have the shape of the anchor's result.
+    """
+    return isinstance(anchor, TILE_ANCHORS) and isinstance(part, TILE_PARTS)
+
+
+def reason_against(anchor: ops.Op, part: ops.Op) -> str | None:
+    """Why ``part`` can't follow ``anchor``; None if it can."""
+    if not isinstance(anchor, TILE_ANCHORS):
+        return f"{anchor.name} does not end in a tile of rows and channels"
+    if not isinstance(part, TILE_PARTS):
+        return f"{part.name} needs more than one element of its operand"
+    return None

@@ -1,0 +1,186 @@
+"""Tile sizes of GPU kernels: one analytic rule per class of kernel, from the sizes of its loop nest.
+
+Rows of a tile are (pixel, image) pairs, columns channels; ``k`` is the step of the summed axis. On a GPU a
+few tiles serve everything, so that few kernels are compiled. In Triton's interpreter the cost is per
+program and step, hardly per element, so that blocks there are as large as memory allows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cnnc.ir import ops
+from cnnc.ir.plan import ALIGN_BYTES, Tile
+from cnnc.ir.size import Size
+from cnnc.ir.types import TensorType
+
+Types = tuple[TensorType, ...]
+
+INTERPRET = "interpret"
+MULTIPROCESSORS = 132  # of an H100 or H200; smaller chips only get more programs than they need
+INTERPRET_ELEMENTS = 1 << 19  # largest block in the interpreter: its int64 addresses take 4 MB
+MAX_SPLITS = 64
+
+WGRADS = (ops.ConvWgrad, ops.LinearWgrad)
+MATRIX_OPS = (ops.Conv, ops.ConvDgrad, ops.Linear, ops.LinearDgrad, *WGRADS)
+# Channel vectors summed over rows, and how many such sums each keeps.
+ROW_SUMS: dict[type[ops.Op], int] = {ops.BatchNormStats: 2, ops.BatchNormReduce: 2, ops.ChannelSum: 1}
+ROWWISE = (ops.Softmax, ops.SoftmaxGrad, ops.CrossEntropy)
+WITHOUT_TILE = (ops.SgdUpdate, ops.CastArena, ops.BatchMean, ops.BatchNormUpdate, ops.FoldScale, ops.FoldShift)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix product [rows, depth] x [depth, columns]; ``unit`` channels lie side by side along one tap."""
+
+    rows: int
+    columns: int
+    depth: int
+    unit: int
+
+
+def power_of_two(count: int) -> int:
+    """The least power of two that is at least ``count``."""
+    return 1 << max(0, count - 1).bit_length()
+
+
+def anchor_of(op: ops.Op, operands: Types, results: Types) -> tuple[ops.Op, Types, Types]:
+    """The op that shapes a step's kernel, with its own operand and result types."""
+    if not isinstance(op, ops.Fused):
+        return op, operands, results
+    inputs = tuple(operands[i] for i in op.parts[0].operands)
+    return op.anchor, inputs, op.anchor.infer(*inputs)
+
+
+def product_of(op: ops.Op, operands: Types, results: Types, n: int) -> Product:
+    """The loop nest of a matrix op for a batch of n, for one group."""
+    first, second = operands
+    pixels = math.prod(first.shape[:-1])
+    if isinstance(op, ops.Conv):
+        rows = math.prod(results[0].shape[:2]) * n
+        return Product(rows, second.shape[0] // op.groups, math.prod(second.shape[1:]), second.shape[3])
+    if isinstance(op, ops.ConvDgrad):
+        filters = second.shape[0] // op.groups
+        return Product(math.prod(op.image) * n, second.shape[3], filters * op.window.taps, filters)
+    if isinstance(op, ops.ConvWgrad):
+        channels = second.shape[2] // op.groups
+        return Product(first.shape[2] // op.groups, channels * op.window.taps, pixels * n, channels)
+    if isinstance(op, ops.LinearWgrad):
+        return Product(first.shape[-1], second.shape[-1], pixels * n, second.shape[-1])
+    columns = second.shape[0] if isinstance(op, ops.Linear) else second.shape[1]
+    depth = first.shape[-1]
+    return Product(pixels * n, columns, depth, depth)
+
+
+def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str, dtype: str) -> Tile | None:
+    """The tile of a step's kernel for a batch of about n; None where the kernel has no choice.
+
+    ``target`` is ``interpret`` or a GPU (``sm_90``, ``gfx942``); ``dtype`` the compute dtype.
+    """
+    op, operands, results = anchor_of(op, operands, results)
+    if isinstance(op, WITHOUT_TILE):
+        return None
+    if isinstance(op, MATRIX_OPS):
+        product = product_of(op, operands, results, n)
+        if target == INTERPRET:
+            return _interpreted_product(op, product)
+        return _wgrad_tile(op, product, dtype) if isinstance(op, WGRADS) else _product_tile(op, product, dtype)
+    rows = math.prod(results[0].shape[:-1]) * n if results[0].batched else math.prod(operands[0].shape[:-1]) * n
+    channels = operands[0].shape[-1]
+    if type(op) in ROW_SUMS:
+        return _sum_tile(rows, channels, target)
+    if isinstance(op, ROWWISE):
+        return _rowwise_tile(n * math.prod(operands[0].shape[:-1]), channels, target)
+    return _pointwise_tile(rows, channels, target)
+
+
+def workspace_bytes(op: ops.Op, operands: Types, results: Types, tile: Tile | None) -> Size:
+    """Bytes of partial sums between the launches of a split step; 0 where it is not split."""
+    op, operands, results = anchor_of(op, operands, results)
+    if tile is None or tile.splits == 1:
+        return Size()
+    if isinstance(op, WGRADS):
+        count = results[0].count
+    elif type(op) in ROW_SUMS:
+        count = ROW_SUMS[type(op)] * operands[0].shape[-1]
+    else:
+        return Size()
+    nbytes = 4 * tile.splits * count
+    return Size(c=-(-nbytes // ALIGN_BYTES) * ALIGN_BYTES)
+
+
+def gathers(op: ops.Op, product: Product, tile: Tile) -> bool:
+    """Whether one step of a conv kernel spans several taps: its channels are fewer than a block holds."""
+    block = tile.n if isinstance(op, WGRADS) else tile.k
+    return block > power_of_two(product.unit)
+
+
+def _interpreted_product(op: ops.Op, product: Product) -> Tile:
+    n = min(power_of_two(product.columns), 512)
+    k = min(power_of_two(product.depth), 4096 if isinstance(op, WGRADS) else 512)
+    m = min(power_of_two(product.rows), INTERPRET_ELEMENTS // max(n, k))
+    return Tile(m, n, k, warps=1, stages=1)
+
+
+def _product_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
+    n = max(16, min(64 if dtype == "float32" else 128, power_of_two(product.columns)))
+    if dtype == "float32":
+        return Tile(64, min(n, 64), 16, warps=4, stages=2)
+    k = _step(product)
+    # A wide tile reuses more of what it loads, but only if enough programs are left to fill the chip.
+    if n == 128 and product.rows // 128 * (product.columns // 128) < MULTIPROCESSORS:
+        n = 64
+    m = 128 if product.rows // 128 * max(1, product.columns // n) >= MULTIPROCESSORS else 64
+    return Tile(m, n, k, warps=8 if m * n > 8192 else 4, stages=3)
+
+
+def _step(product: Product) -> int:
+    """Channels of one step: whole blocks of a tap, or all that a few-channel window has."""
+    if product.unit >= 64:
+        return 64
+    if product.unit > 16:
+        return 32
+    return max(16, min(32, power_of_two(product.depth)))
+
+
+def _wgrad_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
+    wide = 64 if dtype == "float32" else 128
+    m = max(16, min(64, power_of_two(product.rows)))
+    unit = product.unit if product.unit > 16 else product.columns
+    n = max(16, min(wide, power_of_two(unit)))
+    k = 16 if dtype == "float32" else 64
+    taps = product.columns // product.unit if n <= power_of_two(product.unit) else 1
+    programs = -(-product.rows // m) * taps * -(-(product.columns // taps) // n)
+    splits = _splits(programs, product.depth, 8 * k)
+    return Tile(m, n, k, splits, warps=4, stages=2 if dtype == "float32" else 3)
+
+
+def _splits(programs: int, depth: int, least: int) -> int:
+    """How many programs share one sum: enough to fill the chip, each with at least ``least`` terms."""
+    wanted = min(-(-2 * MULTIPROCESSORS // programs), max(1, depth // least), MAX_SPLITS)
+    return 1 << (max(1, wanted).bit_length() - 1)
+
+
+def _sum_tile(rows: int, channels: int, target: str) -> Tile:
+    if target == INTERPRET:
+        n = min(power_of_two(channels), 512)
+        return Tile(min(power_of_two(rows), INTERPRET_ELEMENTS // n), n, 1, warps=1, stages=1)
+    n = min(64, power_of_two(channels))
+    m = 2048 // n
+    return Tile(m, n, 1, _splits(-(-channels // n), rows, 4 * m), warps=4, stages=2)
+
+
+def _rowwise_tile(rows: int, channels: int, target: str) -> Tile:
+    n = min(power_of_two(channels), 4096 if target == INTERPRET else 1024)
+    if target == INTERPRET:
+        return Tile(min(power_of_two(rows), INTERPRET_ELEMENTS // n), n, 1, warps=1, stages=1)
+    return Tile(max(1, min(16, 1024 // n)), n, 1, warps=4, stages=1)
+
+
+def _pointwise_tile(rows: int, channels: int, target: str) -> Tile:
+    if target == INTERPRET:
+        n = min(power_of_two(channels), 512)
+        return Tile(min(power_of_two(rows), INTERPRET_ELEMENTS // n), n, 1, warps=1, stages=1)
+    n = min(128, power_of_two(channels))
+    return Tile(2048 // n, n, 1, warps=4, stages=1)
