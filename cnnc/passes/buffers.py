@@ -1,0 +1,153 @@
+"""Buffers for the values of a graph: which space each lives in, its layout, and who shares memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cnnc.ir import ops
+from cnnc.ir.graph import Graph, Node, Value
+from cnnc.ir.params import Arena, ParamSpec
+from cnnc.ir.plan import ALIGN_BYTES, Buffer, Space
+from cnnc.ir.size import Size
+from cnnc.ir.types import ITEM_BYTES, Element, resolve
+from cnnc.passes.layout import NO_HALO, axes_of, halos
+
+
+@dataclass(frozen=True)
+class Arenas:
+    """The persistent arenas of a model, the same for all its variants and targets."""
+
+    params: Arena
+    state: Arena
+
+
+def aligned(size: Size) -> Size:
+    """The size with each term rounded up, so that it is a multiple of ALIGN_BYTES at every N."""
+    a, b, c = (-(-term // ALIGN_BYTES) * ALIGN_BYTES for term in (size.a, size.b, size.c))
+    return Size(a, b, size.t, c)
+
+
+class BufferTable:
+    """One buffer per value that is read or given out; views share the place of what they view."""
+
+    def __init__(self, graph: Graph, arenas: Arenas, target: str, dtype: str) -> None:
+        self.graph = graph
+        self.arenas = arenas
+        self.target = target
+        self.dtype = dtype
+        self.users = graph.users()
+        self.outputs = {value: name for name, value in graph.outputs.items()}
+        self.constant = _constants(graph)
+        self.root = _views(graph, set(self.outputs))
+        self.buffers: list[Buffer] = []
+        self.ids: dict[Value, int] = {}
+        self._halos = self._halos_by_root()
+        for node in graph.walk():
+            for index in range(len(node.types)):
+                value = node.value(index)
+                if value in self.users or value in self.outputs or isinstance(node.op, ops.Input):
+                    self._add(node, value)
+
+    def is_view(self, node: Node) -> bool:
+        """Whether a node needs no step, since its output is its operand's memory."""
+        return self.root.get(node.value(), node.value()) != node.value()
+
+    def workspace(self, name: str, size: Size) -> int:
+        """A buffer for partial results of one step; returns its id."""
+        nbytes = aligned(size)
+        count = nbytes.c // ITEM_BYTES[resolve(Element.ACC, self.dtype)]
+        dtype = resolve(Element.ACC, self.dtype)
+        self.buffers.append(Buffer(len(self.buffers), name, Space.WORK, dtype, (count,), False, "0", Size(), nbytes))
+        return len(self.buffers) - 1
+
+    def place(self, offsets: dict[int, Size]) -> tuple[Buffer, ...]:
+        """The buffers with offsets of their roots in WORK or CONST filled in."""
+        result = list(self.buffers)
+        for index, offset in offsets.items():
+            result[index] = replace(result[index], offset=offset)
+        for value, root in self.root.items():
+            if value in self.ids:
+                result[self.ids[value]] = replace(result[self.ids[value]], offset=result[self.ids[root]].offset)
+        return tuple(result)
+
+    # -- one buffer -------------------------------------------------------------------------------
+
+    def _add(self, node: Node, value: Value) -> None:
+        root = self.root.get(value, value)
+        if root not in self.ids and root != value:
+            self._add(self.graph[root.node], root)
+        if value in self.ids:
+            return
+        kind = self.graph.type_of(value)
+        space, name = self._space(root, value)
+        dtype = resolve(kind.element, self.dtype)
+        halo = self._halos.get(root, NO_HALO) if space in (Space.WORK, Space.INPUT) and len(kind.shape) == 3 else NO_HALO
+        channels = kind.shape[-1] if kind.batched and kind.shape else 0
+        axes = axes_of(kind, space, self.target)
+        buffer = Buffer(
+            len(self.buffers), name, space, dtype, kind.shape, kind.batched, axes, Size(), Size(), halo, channels
+        )
+        size = aligned(buffer.elements.scaled(buffer.item_bytes))
+        self.buffers.append(replace(buffer, size=size, offset=self._fixed_offset(space, name, dtype)))
+        self.ids[value] = buffer.id
+
+    def _space(self, root: Value, value: Value) -> tuple[Space, str]:
+        group = [v for v, r in self.root.items() if r == root] + [root]
+        output = next((self.outputs[v] for v in group if v in self.outputs), None)
+        if output is not None:
+            kind, _, name = output.partition(":")
+            return {"grad": Space.GRADS, "state": Space.STATE}.get(kind, Space.OUTPUT), name or output
+        op = self.graph[root.node].op
+        if isinstance(op, ops.Input):
+            return Space.INPUT, root.node
+        if isinstance(op, ops.Parameter):
+            return self._parameter_space(op.spec, op.element), op.spec.name
+        return (Space.CONST if root.node in self.constant else Space.WORK), str(value).lstrip("%")
+
+    def _parameter_space(self, spec: ParamSpec, element: Element) -> Space:
+        if not spec.trainable:
+            return Space.STATE
+        same = resolve(element, self.dtype) == resolve(Element.ACC, self.dtype)
+        return Space.PARAMS if same else Space.SHADOW
+
+    def _fixed_offset(self, space: Space, name: str, dtype: str) -> Size:
+        """Bytes from the start of a persistent arena; other spaces are packed later or start at 0."""
+        if space in (Space.PARAMS, Space.SHADOW, Space.GRADS):
+            return Size(c=self.arenas.params.offset(name) * ITEM_BYTES[dtype])
+        if space is Space.STATE:
+            return Size(c=self.arenas.state.offset(name) * ITEM_BYTES[dtype])
+        return Size()
+
+    def _halos_by_root(self) -> dict[Value, tuple[int, int, int, int]]:
+        """Halos, but none where views share the memory and would see it."""
+        viewed = {root for value, root in self.root.items() if root != value}
+        found = halos(self.graph, self.target)
+        return {value: pad for value, pad in found.items() if self.root.get(value, value) not in viewed}
+
+
+def _constants(graph: Graph) -> set[str]:
+    """Nodes computed from parameters alone: what the prepare steps run."""
+    constant: set[str] = set()
+    for node in graph.walk():
+        if isinstance(node.op, ops.Parameter):
+            constant.add(node.name)
+        elif node.operands and all(value.node in constant for value in node.operands):
+            constant.add(node.name)
+    return constant
+
+
+def _views(graph: Graph, outputs: set[Value]) -> dict[Value, Value]:
+    """Flattened 1x1 images (and their inverse) by the value whose memory they share.
+
+    Where a caller's array would have to be both input and output, the op stays a copy.
+    """
+    root: dict[Value, Value] = {}
+    for node in graph.walk():
+        if not isinstance(node.op, ops.Flatten | ops.Unflatten):
+            continue
+        image = node.types[0] if isinstance(node.op, ops.Unflatten) else graph.type_of(node.operands[0])
+        source = root.get(node.operands[0], node.operands[0])
+        handed_over = node.value() in outputs and (isinstance(graph[source.node].op, ops.LEAVES) or source in outputs)
+        if image.shape[:2] == (1, 1) and not handed_over:
+            root[node.value()] = source
+    return root

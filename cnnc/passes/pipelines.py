@@ -1,0 +1,117 @@
+"""Which passes run, in which order. Read a pipeline aloud: each name is a pass in the file of that name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from cnnc.env import dump_directory
+from cnnc.ir import ops
+from cnnc.ir.graph import Graph
+from cnnc.ir.model import Model
+from cnnc.ir.params import Arena
+from cnnc.ir.plan import Plan
+from cnnc.ir.printer import print_graph
+from cnnc.ir.verify import verify
+from cnnc.passes.attach_loss import attach_cross_entropy, attach_output_gradient
+from cnnc.passes.buffers import Arenas
+from cnnc.passes.dead_code import dead_code
+from cnnc.passes.flatten_linear import flatten_linear
+from cnnc.passes.fold_batchnorm import fold_batchnorm
+from cnnc.passes.fuse import fuse_epilogues
+from cnnc.passes.lower_batchnorm import lower_batchnorm
+from cnnc.passes.plan import arena_plan, make_plan
+from cnnc.passes.pointwise_conv import pointwise_conv
+from cnnc.passes.training_mode import inference_mode, training_mode
+
+Pass = Callable[[Graph], Graph]
+
+# What a variant means: the oracle evaluates the graph after these.
+MEANING: dict[str, tuple[Pass, ...]] = {
+    "infer": (inference_mode,),
+    "forward": (training_mode,),
+    "loss": (training_mode, attach_cross_entropy),
+    "vjp": (training_mode, attach_output_gradient),
+}
+
+# How it is computed. Rewrites of a parameter's shape of use come before the gradients are made.
+PIPELINES: dict[str, tuple[Pass, ...]] = {
+    "infer": (
+        inference_mode,
+        flatten_linear,
+        pointwise_conv,
+        fold_batchnorm,  # after the rewrites above, so that it folds into what will run
+        dead_code,
+        fuse_epilogues,
+        dead_code,
+    ),
+    "forward": (training_mode, flatten_linear, pointwise_conv, lower_batchnorm, dead_code, fuse_epilogues, dead_code),
+    "loss": (
+        training_mode,
+        flatten_linear,
+        pointwise_conv,
+        attach_cross_entropy,
+        lower_batchnorm,
+        dead_code,  # before fusion, which counts users
+        fuse_epilogues,
+        dead_code,
+    ),
+    "vjp": (
+        training_mode,
+        flatten_linear,
+        pointwise_conv,
+        attach_output_gradient,
+        lower_batchnorm,
+        dead_code,
+        fuse_epilogues,
+        dead_code,
+    ),
+}
+
+VARIANTS = tuple(PIPELINES)
+
+
+def run_passes(graph: Graph, passes: tuple[Pass, ...], label: str = "") -> Graph:
+    """Run passes in order, verifying after each; with CNNC_DUMP, write the graph after each."""
+    dump = dump_directory()
+    for position, step in enumerate(passes):
+        name = step.__name__
+        graph = verify(step(graph), name)
+        if dump is not None:
+            dump.mkdir(parents=True, exist_ok=True)
+            (dump / f"{graph.name}.{label}.{position:02}-{name}.txt").write_text(print_graph(graph), encoding="utf-8")
+    return graph
+
+
+def meaning(model: Model, variant: str) -> Graph:
+    """The unfused graph of a variant: what its Plan must compute."""
+    return run_passes(model.graph, MEANING[variant], f"{variant}-meaning")
+
+
+def optimise(model: Model, variant: str) -> Graph:
+    """The graph of a variant after its pipeline."""
+    return run_passes(model.graph, PIPELINES[variant], variant)
+
+
+@lru_cache(maxsize=64)
+def arenas_of(model: Model) -> Arenas:
+    """Arenas of all declared parameters, dead or alive, in program order."""
+    params = model.params()
+    return Arenas(
+        Arena(tuple(spec for spec in params if spec.trainable)),
+        Arena(tuple(spec for spec in params if not spec.trainable)),
+    )
+
+
+def compile_plan(model: Model, variant: str, target: str, dtype: str) -> Plan:
+    """The Plan of one variant (``infer``, ``forward``, ``loss``, ``vjp``, ``update``, ``cast``) for one target."""
+    arenas = arenas_of(model)
+    if variant == "update":
+        return arena_plan(ops.SgdUpdate(arenas.params.decayed), arenas, model.name, target, dtype)
+    if variant == "cast":
+        return arena_plan(ops.CastArena(), arenas, model.name, target, dtype)
+    plan = make_plan(optimise(model, variant), arenas, variant, target, dtype)
+    dump = dump_directory()
+    if dump is not None:
+        (dump / f"{model.name}.{variant}.plan.txt").write_text(str(plan), encoding="utf-8")
+    return plan

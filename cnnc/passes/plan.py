@@ -1,0 +1,114 @@
+"""The last pass: graph to Plan, with steps in order, buffers in their places, tiles chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cnnc.ir import ops
+from cnnc.ir.graph import Graph, Node, Value
+from cnnc.ir.params import Arena
+from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
+from cnnc.ir.size import Size
+from cnnc.ir.types import Element, resolve
+from cnnc.passes.buffers import Arenas, BufferTable
+from cnnc.passes.memory import Request, pack
+from cnnc.passes.tiles import choose_tile, workspace_bytes
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Batch sizes that share one schedule, and the one it is tuned for."""
+
+    low: int
+    high: int | None
+    typical: int
+
+
+BUCKETS = (Bucket(1, 8, 4), Bucket(9, 63, 32), Bucket(64, None, 128))
+
+
+def make_plan(graph: Graph, arenas: Arenas, variant: str, target: str, dtype: str) -> Plan:
+    """Steps, buffers and offsets of a graph for one target, for every bucket of N."""
+    schedules = tuple(_schedule(graph, arenas, target, dtype, bucket) for bucket in BUCKETS)
+    return Plan(graph.name, variant, target, dtype, arenas.params, arenas.state, schedules)
+
+
+def _schedule(graph: Graph, arenas: Arenas, target: str, dtype: str, bucket: Bucket) -> Schedule:
+    table = BufferTable(graph, arenas, target, dtype)
+    prepare: list[Step] = []
+    steps: list[Step] = []
+    for node in graph.walk():
+        if isinstance(node.op, ops.LEAVES) or table.is_view(node):
+            continue
+        (prepare if node.name in table.constant else steps).append(_step(table, node, bucket))
+    const_offsets, const = _stack(table)
+    work_offsets, work = _pack(table, steps, bucket)
+    buffers = table.place({**const_offsets, **work_offsets})
+    return Schedule(bucket.low, bucket.high, buffers, tuple(prepare), tuple(steps), work, const)
+
+
+def _step(table: BufferTable, node: Node, bucket: Bucket) -> Step:
+    operands = tuple(table.graph.type_of(value) for value in node.operands)
+    tile = choose_tile(node.op, operands, node.types, bucket.typical, table.target, table.dtype)
+    workspace = None
+    if tile is not None:
+        size = workspace_bytes(node.op, operands, node.types, tile)
+        workspace = table.workspace(f"{node.name}.workspace", size) if size != Size() else None
+    parts = node.op.parts if isinstance(node.op, ops.Fused) else ()
+    layers = tuple(dict.fromkeys(part.layer for part in parts if part.layer)) or ((node.layer,) if node.layer else ())
+    inputs = tuple(table.ids[value] for value in node.operands)
+    outputs = tuple(table.ids.get(node.value(index)) for index in range(len(node.types)))
+    return Step(node.name, node.op, inputs, outputs, layers, tile, workspace, node.span)
+
+
+def _stack(table: BufferTable) -> tuple[dict[int, Size], Size]:
+    """CONST buffers side by side: they all persist."""
+    offsets: dict[int, Size] = {}
+    total = Size()
+    for buffer in table.buffers:
+        if buffer.space is Space.CONST:
+            offsets[buffer.id] = total
+            total = total + buffer.size
+    return offsets, total
+
+
+def _pack(table: BufferTable, steps: list[Step], bucket: Bucket) -> tuple[dict[int, Size], Size]:
+    """Offsets of WORK buffers by the steps between which each is live; a view keeps its root alive."""
+    roots = _roots(table)
+    spans: dict[int, tuple[int, int]] = {}
+    for position, step in enumerate(steps):
+        touched = [*step.inputs, *(i for i in step.outputs if i is not None)]
+        for index in touched + ([step.workspace] if step.workspace is not None else []):
+            root = roots.get(index, index)
+            if table.buffers[root].space is Space.WORK:
+                spans[root] = (spans.get(root, (position, 0))[0], position)
+    requests = [Request(table.buffers[index].size, first, last) for index, (first, last) in spans.items()]
+    offsets, total = pack(requests, bucket.low, bucket.high, bucket.typical)
+    return dict(zip(spans, offsets, strict=True)), total
+
+
+def _roots(table: BufferTable) -> dict[int, int]:
+    ids: dict[Value, int] = table.ids
+    return {ids[value]: ids[root] for value, root in table.root.items() if value in ids}
+
+
+def arena_plan(op: ops.SgdUpdate | ops.CastArena, arenas: Arenas, model: str, target: str, dtype: str) -> Plan:
+    """A plan of one step over whole arenas: the optimiser's update, or the cast to the compute dtype."""
+    acc, real = resolve(Element.ACC, dtype), resolve(Element.REAL, dtype)
+    if isinstance(op, ops.SgdUpdate):
+        spaces, inputs, outputs = [Space.PARAMS, Space.GRADS, Space.MOMENTUM], (0, 1, 2), (0, 2)
+    else:
+        spaces, inputs, outputs = [Space.PARAMS, Space.SHADOW], (0,), (1,)
+    dtypes = [real if space is Space.SHADOW else acc for space in spaces]
+    buffers = tuple(
+        _whole(index, space, arenas.params, kind) for index, (space, kind) in enumerate(zip(spaces, dtypes, strict=True))
+    )
+    step = Step(op.name, op, inputs, outputs, ())
+    variant = "update" if isinstance(op, ops.SgdUpdate) else "cast"
+    schedule = Schedule(1, None, buffers, (), (step,), Size(), Size())
+    return Plan(model, variant, target, dtype, arenas.params, arenas.state, (schedule,))
+
+
+def _whole(index: int, space: Space, arena: Arena, dtype: str) -> Buffer:
+    buffer = Buffer(index, space.value, space, dtype, (arena.count,), False, "0", Size(), Size())
+    return replace(buffer, size=buffer.elements.scaled(buffer.item_bytes))

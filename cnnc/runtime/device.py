@@ -1,0 +1,102 @@
+"""Devices: where blocks of memory live, and who executes a plan's steps on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from cnnc.codegen import generate
+from cnnc.errors import UsageError
+from cnnc.ir.plan import Buffer, Plan, Schedule, Step
+from cnnc.runtime.arrays import from_real, to_real
+from cnnc.runtime.cpu import CpuExecutor
+from cnnc.runtime.memory import Key, allocate, block_key, view
+from cnnc.runtime.scalars import Scalars
+from cnnc.runtime.triton_launcher import CudaMemory, TritonExecutor, cuda_target
+
+DEVICES = ("auto", "cpu", "interpret", "cuda")
+
+
+class Executor(Protocol):
+    """Runs steps of one plan over blocks of memory."""
+
+    def run(self, schedule: Schedule, steps: Sequence[Step], blocks: Mapping[Key, Any], scalars: Scalars) -> None:
+        """Run these steps of the schedule in order."""
+
+
+class Device(Protocol):
+    """Memory and execution of one kind; blocks are opaque to everybody else."""
+
+    name: str
+    target: str
+
+    def allocate(self, nbytes: int) -> Any:
+        """Zeroed memory."""
+
+    def write(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int, array: np.ndarray) -> None:
+        """Copy an array in logical axis order into a buffer, converted to its dtype."""
+
+    def read(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int) -> np.ndarray:
+        """A copy of a buffer in logical axis order; 16-bit floats come as float32."""
+
+    def executor(self, plan: Plan) -> Executor:
+        """What runs a plan made for this device's target."""
+
+
+class HostDevice:
+    """numpy memory, for the cpu runtime and for Triton's interpreter."""
+
+    def __init__(self, name: str) -> None:
+        self.name = self.target = name
+
+    def allocate(self, nbytes: int) -> Any:
+        return allocate(nbytes)
+
+    def write(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int, array: np.ndarray) -> None:
+        view(buffer, blocks, n)[...] = to_real(array, buffer.dtype)
+
+    def read(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int) -> np.ndarray:
+        return from_real(view(buffer, blocks, n), buffer.dtype)
+
+    def executor(self, plan: Plan) -> Executor:
+        if self.name == "cpu":
+            return CpuExecutor(plan)
+        return TritonExecutor(plan, generate(plan), "interpret")
+
+
+class CudaDevice:
+    """A CUDA card through PyTorch's allocator and Triton's launcher."""
+
+    def __init__(self) -> None:
+        self.name = "cuda"
+        self.target = cuda_target()
+        self._memory = CudaMemory()
+
+    def allocate(self, nbytes: int) -> Any:
+        return self._memory.allocate(nbytes)
+
+    def write(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int, array: np.ndarray) -> None:
+        self._memory.write(blocks[block_key(buffer)], buffer, n, array)
+
+    def read(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int) -> np.ndarray:
+        return self._memory.read(blocks[block_key(buffer)], buffer, n)
+
+    def executor(self, plan: Plan) -> Executor:
+        return TritonExecutor(plan, generate(plan), "cuda")
+
+
+def open_device(name: str, dtype: str) -> Device:
+    """The device of that name; ``auto`` is cuda where there is a card, else cpu.
+
+    Raises:
+        UsageError: unknown name, no card, or a dtype the device has no kernels for.
+    """
+    if name not in DEVICES:
+        raise UsageError(f"unknown device {name!r}; there are {', '.join(DEVICES)}")
+    if name == "auto":
+        name = "cuda" if dtype != "float64" and CudaMemory.available() else "cpu"
+    if dtype == "float64" and name != "cpu":
+        raise UsageError(f"float64 runs on device cpu only, not on {name}")
+    return CudaDevice() if name == "cuda" else HostDevice(name)

@@ -1,0 +1,178 @@
+"""A network at work on one device: its arenas, its plans, and runs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cnnc.errors import CnnError
+from cnnc.ir.model import Model
+from cnnc.ir.params import Arena, ParamSpec
+from cnnc.ir.plan import Buffer, Plan, Schedule, Space
+from cnnc.ir.size import Size
+from cnnc.ir.types import ITEM_BYTES, Element, resolve
+from cnnc.passes.pipelines import arenas_of, compile_plan
+from cnnc.runtime.arrays import to_stored, to_torch
+from cnnc.runtime.device import Device, Executor
+from cnnc.runtime.memory import Key, block_key
+from cnnc.runtime.scalars import Scalars
+
+
+class Session:
+    """Persistent memory of one network, and its plans, compiled when first asked for.
+
+    Work memory is one block, as large as the largest run so far, shared by all plans; folded weights
+    have a block per plan and bucket, computed again when parameters have changed since.
+    """
+
+    def __init__(self, model: Model, device: Device, dtype: str) -> None:
+        self.model = model
+        self.device = device
+        self.dtype = dtype
+        self.arenas = arenas_of(model)
+        acc = ITEM_BYTES[resolve(Element.ACC, dtype)]
+        params = self.arenas.params.count
+        self._shared: dict[Key, Any] = {
+            Space.PARAMS: device.allocate(params * acc),
+            Space.GRADS: device.allocate(params * acc),
+            Space.MOMENTUM: device.allocate(params * acc),
+            Space.STATE: device.allocate(self.arenas.state.count * acc),
+        }
+        self._casts = ITEM_BYTES[dtype] < acc
+        if self._casts:
+            self._shared[Space.SHADOW] = device.allocate(params * ITEM_BYTES[dtype])
+        self._plans: dict[str, tuple[Plan, Executor]] = {}
+        self._const: dict[tuple[str, int], tuple[int, Any]] = {}
+        self._io: dict[tuple[str, Key], tuple[int, Any]] = {}
+        self._work: tuple[int, Any] = (0, device.allocate(0))
+        self._version = 0  # counts changes of parameters and running statistics
+        self._cast_version = -1
+
+    # -- plans ------------------------------------------------------------------------------------
+
+    def plan(self, variant: str) -> Plan:
+        return self._compiled(variant)[0]
+
+    def _compiled(self, variant: str) -> tuple[Plan, Executor]:
+        if variant not in self._plans:
+            plan = compile_plan(self.model, variant, self.device.target, self.dtype)
+            self._plans[variant] = plan, self.device.executor(plan)
+        return self._plans[variant]
+
+    def predicted_bytes(self, variant: str, n: int, *, update: bool) -> dict[str, int]:
+        """Bytes by space for a run of ``n`` images; ``update`` adds gradients and momentum."""
+        schedule = self.plan(variant).schedule(n)
+        acc = ITEM_BYTES[resolve(Element.ACC, self.dtype)]
+        params = self.arenas.params.count * acc
+        io = {Space.INPUT: 0, Space.OUTPUT: 0}
+        for buffer in schedule.buffers:
+            if buffer.space in io:
+                io[buffer.space] += buffer.size.at(n)
+        return {
+            "params": params,
+            "shadow": self.arenas.params.count * ITEM_BYTES[self.dtype] if self._casts else 0,
+            "grads": params if update else 0,
+            "momentum": params if update else 0,
+            "state": self.arenas.state.count * acc,
+            "const": schedule.const.at(n),
+            "input": io[Space.INPUT],
+            "output": io[Space.OUTPUT],
+            "work": schedule.work.at(n),
+        }
+
+    # -- runs -------------------------------------------------------------------------------------
+
+    def run(self, variant: str, inputs: Mapping[str, np.ndarray], scalars: Scalars) -> dict[str, np.ndarray]:
+        """Run a variant on ``scalars.n`` images; gives the OUTPUT buffers by name.
+
+        Raises:
+            CnnError: the run does not fit into memory; names the predicted bytes.
+        """
+        plan, executor = self._compiled(variant)
+        schedule = plan.schedule(scalars.n)
+        try:
+            blocks = self._blocks(variant, schedule, scalars.n)
+        except MemoryError as error:
+            total = sum(self.predicted_bytes(variant, scalars.n, update=variant == "loss").values())
+            raise CnnError(
+                f"{self.model.name} with a batch of {scalars.n} needs {total:,} bytes, more than there are; "
+                "take a smaller batch"
+            ) from error
+        self._refresh(variant, schedule, executor, blocks, scalars)
+        for name, buffer in schedule.named(Space.INPUT).items():
+            self.device.write(buffer, blocks, scalars.n, inputs[name])
+        executor.run(schedule, schedule.steps, blocks, scalars)
+        if any(buffer.space is Space.STATE and self._written(buffer, schedule) for buffer in schedule.buffers):
+            self._version += 1
+        outputs = schedule.named(Space.OUTPUT)
+        return {name: self.device.read(buffer, blocks, scalars.n) for name, buffer in outputs.items()}
+
+    def update(self, scalars: Scalars) -> None:
+        """One optimiser step from the gradients of the last ``loss`` run."""
+        self._run_arena("update", scalars)
+        self._version += 1
+
+    def _run_arena(self, variant: str, scalars: Scalars) -> None:
+        plan, executor = self._compiled(variant)
+        schedule = plan.schedules[0]
+        executor.run(schedule, schedule.steps, self._shared, scalars)
+
+    def _refresh(
+        self, variant: str, schedule: Schedule, executor: Executor, blocks: Mapping[Key, Any], scalars: Scalars
+    ) -> None:
+        """Bring what is computed from parameters up to date: the 16-bit copy and folded weights."""
+        if self._casts and self._cast_version != self._version:
+            self._run_arena("cast", scalars)
+            self._cast_version = self._version
+        if schedule.prepare and self._const[variant, schedule.low][0] != self._version:
+            executor.run(schedule, schedule.prepare, blocks, scalars)
+            self._const[variant, schedule.low] = self._version, blocks[Space.CONST]
+
+    @staticmethod
+    def _written(buffer: Buffer, schedule: Schedule) -> bool:
+        return any(buffer.id in step.outputs for step in schedule.steps)
+
+    # -- memory -----------------------------------------------------------------------------------
+
+    def _blocks(self, variant: str, schedule: Schedule, n: int) -> dict[Key, Any]:
+        blocks: dict[Key, Any] = dict(self._shared)
+        need = schedule.work.at(n)
+        if self._work[0] < need:
+            self._work = (0, self.device.allocate(0))  # let go of the old block before taking a larger one
+            self._work = need, self.device.allocate(need)
+        blocks[Space.WORK] = self._work[1]
+        if (variant, schedule.low) not in self._const:
+            self._const[variant, schedule.low] = -1, self.device.allocate(schedule.const.at(n))
+        blocks[Space.CONST] = self._const[variant, schedule.low][1]
+        for buffer in schedule.buffers:
+            if buffer.space in (Space.INPUT, Space.OUTPUT):
+                key = block_key(buffer)
+                blocks[key] = self._io_block(variant, key, buffer.size.at(n))
+        return blocks
+
+    def _io_block(self, variant: str, key: Key, need: int) -> Any:
+        have = self._io.get((variant, key))
+        if have is None or have[0] != need:
+            # Exactly as large as needed: a halo's place moves with N, and fresh memory has it zero.
+            have = need, self.device.allocate(need)
+            self._io[variant, key] = have
+        return have[1]
+
+    # -- parameters -------------------------------------------------------------------------------
+
+    def get(self, spec: ParamSpec, space: Space) -> np.ndarray:
+        """A parameter, gradient, momentum or running statistic in PyTorch's layout."""
+        return to_torch(spec, self.device.read(self._arena_buffer(spec, space), self._shared, 1))
+
+    def set(self, spec: ParamSpec, space: Space, array: np.ndarray) -> None:
+        self.device.write(self._arena_buffer(spec, space), self._shared, 1, to_stored(spec, array))
+        self._version += 1
+
+    def _arena_buffer(self, spec: ParamSpec, space: Space) -> Buffer:
+        arena: Arena = self.arenas.state if space is Space.STATE else self.arenas.params
+        dtype = resolve(Element.ACC, self.dtype)
+        axes = "".join(str(axis) for axis in range(len(spec.shape)))
+        offset = Size(c=arena.offset(spec.name) * ITEM_BYTES[dtype])
+        return Buffer(0, spec.name, space, dtype, spec.shape, False, axes, offset, Size(c=spec.count))
