@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Union
 
 from cnnc.ir.plan import Buffer, Plan
 from cnnc.ir.size import Size
@@ -43,7 +42,7 @@ POINTER_TYPES = {
 }
 
 
-Argument = Union[Pointer, Integer, Runtime]
+Argument = Pointer | Integer | Runtime
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""Reading numpy's files from strangers: never a pickle, and every failure one sentence."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from cnnc.errors import UsageError
+from cnnc.train.protocol import Array
+
+# What numpy and zipfile raise for damaged, encrypted, truncated or pickled content.
+_DAMAGED = (ValueError, EOFError, KeyError, RuntimeError, MemoryError, SyntaxError, zipfile.BadZipFile, zlib.error)
+
+
+def read_array(path: str) -> Array:
+    """The array of an ``.npy`` file.
+
+    Raises:
+        UsageError: it is not one, or holds Python objects.
+        OSError: the file can't be read.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except _DAMAGED as error:
+        raise UsageError(f"{path}: not a readable .npy file of numbers") from error
+    if not isinstance(loaded, np.ndarray):
+        loaded.close()
+        raise UsageError(f"{path}: an .npz archive; give an .npy file with one array")
+    return loaded
+
+
+def read_archive(path: str) -> dict[str, Array]:
+    """The arrays of an ``.npz`` file by key.
+
+    Raises:
+        UsageError: it is not one, or holds Python objects.
+        OSError: the file can't be read.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise UsageError(f"{path}: one array; give an .npz archive with keys x and y")
+        with loaded:
+            return {key: loaded[key] for key in loaded.files}
+    except _DAMAGED as error:
+        raise UsageError(f"{path}: not a readable .npz file of numbers") from error
