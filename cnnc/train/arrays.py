@@ -46,3 +46,17 @@ def read_archive(path: str) -> dict[str, Array]:
             return {key: loaded[key] for key in loaded.files}
     except _DAMAGED as error:
         raise UsageError(f"{path}: not a readable .npz file of numbers") from error
+
+
+def pixels(name: str, x: Array) -> Array:
+    """Images in float32: bytes (uint8) become numbers from 0 to 1, all else is taken as it is.
+
+    Raises:
+        UsageError: not numbers.
+    """
+    if x.dtype.kind not in "fiub":
+        raise UsageError(f"{name}: images must be numbers, not {x.dtype}")
+    # A number too large for float32 becomes inf; whoever uses the images refuses it with other bad pixels.
+    with np.errstate(over="ignore"):
+        converted: Array = x.astype(np.float32)
+    return converted / np.float32(255) if x.dtype == np.uint8 else converted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnnc.errors import UsageError
-from cnnc.train.arrays import read_archive
+from cnnc.train.arrays import pixels, read_archive
 from cnnc.train.protocol import Array
 
 Part = tuple[Array, Array]
@@ -43,14 +43,9 @@ def _find(arrays: dict[str, Array], keys: tuple[tuple[str, str], ...]) -> Part |
 
 
 def _images(path: str, x: Array, shape: tuple[int, ...]) -> Array:
-    if x.dtype.kind not in "fiub":
-        raise UsageError(f"{path}: images must be numbers, not {x.dtype}")
     if x.ndim == len(shape) and shape[-1] == 1:
         x = x[..., np.newaxis]
-    # A number too large for float32 becomes inf here and is refused with the other bad pixels.
-    with np.errstate(over="ignore"):
-        pixels = x.astype(np.float32)
-    return pixels / np.float32(255) if x.dtype == np.uint8 else pixels
+    return pixels(path, x)
 
 
 def _labels(y: Array) -> Array:

@@ -1,0 +1,196 @@
+"""The command line: every command, its arguments and its help. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+DEVICES = ("auto", "cpu", "interpret", "cuda")
+
+Commands = Any  # argparse keeps the type of its sub-parsers to itself
+
+DESCRIPTION = """\
+cnnc compiles a short text about a convolutional network into kernels, forward and
+backward, and runs and trains it. `cnnc COMMAND --help` explains each command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; ``command`` names the module under ``cnnc.cli`` that runs them.
+
+    Raises:
+        SystemExit: help or version was asked for (0), or the arguments are wrong (2).
+    """
+    return build_parser().parse_args(argv)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(prog="cnnc", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", action="version", version=f"cnnc {importlib.metadata.version('cnnc')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    for add in (_check, _summary, _expand, _fmt, _compile, _verify, _run, _train):
+        add(commands)
+    return parser
+
+
+def dtype(text: str) -> str:
+    """A dtype's long name from its short or long one."""
+    name = DTYPES.get(text, text)
+    if name not in DTYPES.values():
+        raise argparse.ArgumentTypeError(f"{text!r} is no dtype; choose from {', '.join(DTYPES)}")
+    return name
+
+
+def whole_number(at_least: int) -> Callable[[str], int]:
+    """An argument type: an integer with a lower bound."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if not at_least <= number < 2**63:
+            raise argparse.ArgumentTypeError(f"{text} is out of range: at least {at_least}")
+        return number
+
+    return convert
+
+
+def targets(text: str) -> tuple[str, ...]:
+    """``sm_90,sm_80`` as a tuple, each once."""
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+
+
+def _check(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "check",
+        help="parse programs, infer their shapes and check their assertions",
+        description="Parse, infer shapes, check assertions. Exit status 0 if every program is right, else 2.",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="a program, *.cnn")
+
+
+def _summary(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "summary",
+        help="the paper's table: layers, outputs, parameters, MACs, memory",
+        description="Each layer's output, parameters, multiply-adds and activation bytes, per image, and totals.",
+    )
+    _program(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _expand(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "expand",
+        help="print a program in explicit statements",
+        description="Print the same network with every default, word and letter written out.",
+    )
+    _program(parser)
+
+
+def _fmt(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "fmt",
+        help="pretty-print a program, comments kept",
+        description="Pretty-print a program to stdout, comments kept. The network stays the same.",
+    )
+    _program(parser)
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--check", action="store_true", help="print nothing; exit status 1 if the file would change")
+    how.add_argument("-w", "--write", action="store_true", help="write the result back to the file")
+
+
+def _compile(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "compile",
+        help="write kernels.py, plan.json and one binary per kernel and target; needs no GPU",
+        description="Write a folder with readable kernels.py, plan.json and binaries for each target. Needs no GPU.",
+    )
+    _program(parser)
+    parser.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write")
+    parser.add_argument(
+        "--target",
+        type=targets,
+        default=("sm_90",),
+        metavar="T[,T]",
+        help="architectures, such as sm_90,sm_80,gfx942 (default: sm_90)",
+    )
+    parser.add_argument("--train", action="store_true", help="backward and update too")
+    _dtype(parser)
+
+
+def _verify(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "verify",
+        help="compare every kernel with a simple float64 reference",
+        description="Run every fused group on random data and compare it with the unfused float64 reference.",
+    )
+    _program(parser)
+    parser.add_argument("--train", action="store_true", help="backward and update too")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _run(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="run a network on images from an .npy file",
+        description="Run a program or a compiled folder on images [N,H,W,C]; bytes become numbers from 0 to 1.",
+    )
+    parser.add_argument("program", metavar="FILE|DIR", help="a program, or a folder that `cnnc compile` wrote")
+    parser.add_argument("--input", required=True, metavar="X.npy", help="images [N,H,W,C], or one image [H,W,C]")
+    parser.add_argument("--weights", metavar="W.safetensors", help="weights or a checkpoint of `cnnc train`")
+    parser.add_argument("-o", "--output", metavar="Y.npy", help="write the output here instead of printing it")
+    _device(parser)
+    _dtype(parser)
+    _seed(parser, "of the random weights used without --weights (default: 0)", 0)
+
+
+def _train(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train a network; checkpoints and a log go into a folder",
+        description="Train as the program's train block says. Writes last.safetensors, best.safetensors, log.jsonl.",
+    )
+    _program(parser)
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="SOURCE",
+        help="`digits`, or a file.npz with x and y (or x_train, y_train and x_test, y_test)",
+    )
+    parser.add_argument("--out", metavar="DIR", help="folder for checkpoints and log (default: runs/NAME)")
+    parser.add_argument("--epochs", type=whole_number(1), metavar="N", help="(default: the train block's)")
+    parser.add_argument("--batch", type=whole_number(1), metavar="N", help="(default: the train block's)")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
+    _seed(parser, "of initial weights, split, shuffling and dropout (default: 0, or the checkpoint's)", None)
+    _device(parser)
+    _dtype(parser)
+
+
+def _program(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a program, *.cnn")
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to run (default: auto)")
+
+
+def _dtype(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dtype", type=dtype, default="float32", metavar="T", help="fp32, bf16, fp16 or fp64 (default: fp32)"
+    )
+
+
+def _seed(parser: argparse.ArgumentParser, what: str, default: int | None) -> None:
+    parser.add_argument("--seed", type=whole_number(0), default=default, metavar="S", help=what)

@@ -1,0 +1,60 @@
+"""``cnnc run``: a network on images from a file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from cnnc import api
+from cnnc.cli.output import say, write_stdout
+from cnnc.files import replacing
+from cnnc.train import load_weights
+from cnnc.train.arrays import pixels, read_array
+from cnnc.train.protocol import Array
+
+SHOWN_CLASSES = 3
+MAX_SHOWN_IMAGES = 20
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the output to a file, or print it for people."""
+    net = _network(args)
+    x = pixels(args.input, read_array(args.input))
+    if x.ndim == len(net.input_shape):
+        x = x[np.newaxis]
+    y = np.asarray(net(x))
+    if args.output:
+        with replacing(args.output) as temporary, open(temporary, "wb") as file:
+            np.save(file, y)
+    else:
+        write_stdout(readable(y))
+    return 0
+
+
+def _network(args: argparse.Namespace) -> api.Network:
+    path = Path(args.program)
+    if path.is_dir():
+        net = api.load(path)
+    else:
+        net = api.compile(args.program, device=args.device, dtype=args.dtype, seed=args.seed)
+    if args.weights:
+        net.load_state_dict(load_weights(args.weights))
+    elif not path.is_dir():
+        say(f"no --weights: the parameters are random (seed {args.seed})")
+    return net
+
+
+def readable(y: Array) -> str:
+    """The largest outputs of each image, or the shape and range of outputs that are no vectors."""
+    if y.ndim != 2:
+        shape = "x".join(map(str, y.shape))
+        return f"output {shape}: smallest {y.min():.6g}, mean {y.mean():.6g}, largest {y.max():.6g}\n"
+    lines = []
+    for number, row in enumerate(y[:MAX_SHOWN_IMAGES]):
+        top = np.argsort(-row, kind="stable")[:SHOWN_CLASSES]
+        lines.append(f"image {number}: " + ", ".join(f"class {index} ({row[index]:.4f})" for index in top))
+    if len(y) > MAX_SHOWN_IMAGES:
+        lines.append(f"... and {len(y) - MAX_SHOWN_IMAGES} more images; -o writes them all")
+    return "\n".join(lines) + "\n"
