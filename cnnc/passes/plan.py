@@ -49,7 +49,9 @@ def _schedule(graph: Graph, arenas: Arenas, target: str, dtype: str, bucket: Buc
 
 def _step(table: BufferTable, node: Node, bucket: Bucket) -> Step:
     operands = tuple(table.graph.type_of(value) for value in node.operands)
-    tile = choose_tile(node.op, operands, node.types, bucket.typical, table.target, table.dtype)
+    tile = None
+    if table.target != "cpu":
+        tile = choose_tile(node.op, operands, node.types, bucket.typical, table.target, table.dtype)
     workspace = None
     if tile is not None:
         size = workspace_bytes(node.op, operands, node.types, tile)

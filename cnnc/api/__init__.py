@@ -1,0 +1,53 @@
+"""cnnc in a Python program: compile a text, run it, train it, keep it."""
+
+from __future__ import annotations
+
+import os
+
+from cnnc.api.artifact import build_artifact
+from cnnc.api.network import Evaluation, Network
+from cnnc.api.persistence import read_saved
+from cnnc.frontend import load as load_model
+from cnnc.frontend import read_source
+from cnnc.source import Source
+
+__all__ = ["Evaluation", "Network", "build_artifact", "compile", "load"]
+
+
+def compile(  # noqa: A001 - the name users know
+    program: str | os.PathLike[str],
+    device: str = "auto",
+    dtype: str = "float32",
+    training: bool = False,
+    seed: int = 0,
+) -> Network:
+    """A network from a program: a path to a ``.cnn`` file, or the text itself.
+
+    Args:
+        program: path or text.
+        device: ``auto`` (cuda where there is a card, else cpu), ``cpu``, ``interpret`` or ``cuda``.
+        dtype: ``float32``, ``bfloat16``, ``float16`` (or ``fp32``, ``bf16``, ``fp16``); on cpu also ``float64``.
+        training: whether gradients and updates will be asked for.
+        seed: of initial weights and dropout, 0 <= seed < 2**63.
+
+    Raises:
+        CnnError: the program, device, dtype or seed is wrong; one sentence each.
+    """
+    return Network(load_model(read_source(program)), device=device, dtype=dtype, training=training, seed=seed)
+
+
+def load(path: str | os.PathLike[str], device: str = "auto") -> Network:
+    """A network that ``Network.save`` wrote.
+
+    Raises:
+        CnnError: the file is not one, or is damaged.
+    """
+    saved = read_saved(path)
+    facts = saved.facts
+    model = load_model(Source(facts.name, facts.program))
+    net = Network(model, device=device, dtype=facts.dtype, training=facts.training, seed=facts.seed)
+    net.load_state_dict(saved.state)
+    if net.training:
+        net.load_optimizer_state(saved.optimizer)
+    net.step = facts.step
+    return net

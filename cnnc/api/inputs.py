@@ -1,0 +1,60 @@
+"""Checks of what callers give: every array that enters a network passes here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnc.errors import UsageError
+from cnnc.ir.types import DTYPES, format_shape
+from cnnc.runtime.arrays import Restore, to_numpy
+
+Array = npt.NDArray[Any]
+SHORT_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}
+
+
+def dtype_name(name: str) -> str:
+    """The long name of a dtype given by its long or short one."""
+    long = SHORT_DTYPES.get(name, name)
+    if long not in DTYPES:
+        raise UsageError(f"unknown dtype {name!r}; there are {', '.join(DTYPES)}")
+    return long
+
+
+def batch(x: Any, shape: tuple[int, ...], what: str) -> tuple[Array, Restore]:
+    """An array ``[N, *shape]`` of real numbers with N >= 1, and how to give back its kind."""
+    array, restore = to_numpy(x, what)
+    wanted = "x".join(["N", *map(str, shape)])
+    if array.shape == shape and shape:
+        raise UsageError(f"{what} is one {format_shape(shape)} array; it needs a batch axis in front: {wanted}")
+    if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
+        raise UsageError(f"{what} is {format_shape(array.shape)}, but the network needs {wanted}")
+    if len(array) == 0:
+        raise UsageError(f"{what} has no images (N = 0)")
+    return array, restore
+
+
+def labels(target: Any, n: int, classes: int) -> Array:
+    """Integer labels ``[N]`` in ``0 <= label < classes``, as int32."""
+    array, _ = to_numpy(target, "target")
+    if array.dtype.kind not in "iu":
+        raise UsageError(f"target holds {array.dtype.name}; integer class labels are needed")
+    if array.shape != (n,):
+        raise UsageError(f"target is {format_shape(array.shape)}, but {n} images need {n} labels")
+    wrong = np.flatnonzero((array < 0) | (array >= classes))
+    if wrong.size:
+        index = int(wrong[0])
+        raise UsageError(f"target[{index}] is {int(array[index])}, but there are {classes} classes (0 to {classes - 1})")
+    return array.astype(np.int32)
+
+
+def parameter(value: Any, name: str, shape: tuple[int, ...]) -> Array:
+    """A finite array for a parameter, in PyTorch's shape."""
+    array, _ = to_numpy(value, name)
+    if array.shape != shape:
+        raise UsageError(f"{name} is {format_shape(array.shape)}, but the network has {format_shape(shape)}")
+    if not np.isfinite(array).all():
+        raise UsageError(f"{name} holds NaN or infinity")
+    return array

@@ -1,0 +1,162 @@
+"""Checks a compilation against the oracle: each fused group alone, and every output of the passes.
+
+The oracle evaluates the unfused graph in float64. Each step then runs by itself, on the oracle's own
+values as its operands, into poisoned buffers, so that an error stays in the group that made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnnc.ir import ops
+from cnnc.ir.graph import Graph, Value
+from cnnc.ir.model import Model
+from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
+from cnnc.ir.types import Element
+from cnnc.passes.pipelines import arenas_of, meaning, optimise
+from cnnc.passes.plan import make_plan
+from cnnc.runtime.device import Device, Executor
+from cnnc.runtime.init import initial_values
+from cnnc.runtime.memory import Key, block_key
+from cnnc.runtime.oracle import evaluate
+from cnnc.runtime.scalars import Scalars
+
+Array = npt.NDArray[Any]
+Values = Mapping[Value, Array]
+
+PASS_TOLERANCE = 1e-9  # relative L2 of an output after the passes, all in float64
+TOLERANCES = {"float64": 1e-9, "float32": 1e-5, "bfloat16": 2e-2, "float16": 2e-3}
+
+
+@dataclass(frozen=True)
+class Group:
+    """One fused group, or one output of the whole graph: its worst relative L2 error and what is allowed."""
+
+    variant: str
+    name: str
+    layers: tuple[str, ...]
+    kernel: str
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.tolerance
+
+
+def verify_model(model: Model, device: Device, dtype: str, *, train: bool, batch: int = 3, seed: int = 0) -> Iterator[Group]:
+    """Check inference and, with ``train``, the training step; yields each group as it is done.
+
+    Inputs, labels and weights are drawn from ``seed``; running variances are kept positive.
+    """
+    for variant in ("infer", "loss") if train else ("infer",):
+        yield from _Check(model, device, dtype, variant, batch, seed).groups()
+
+
+class _Check:
+    """One variant: the oracle's values of both graphs, and the plan."""
+
+    def __init__(self, model: Model, device: Device, dtype: str, variant: str, batch: int, seed: int) -> None:
+        self.device = device
+        self.variant = variant
+        self.dtype = dtype
+        self.scalars = Scalars(batch, seed=seed, step=1)
+        params = _random_params(model, seed)
+        graph = meaning(model, variant)
+        inputs = _random_inputs(graph, batch, seed)
+        self.reference = evaluate(graph, inputs, params, scalars=self.scalars)
+        self.before = graph
+        self.after = optimise(model, variant)
+        self.values = evaluate(self.after, inputs, params, scalars=self.scalars)
+        self.plan = make_plan(self.after, arenas_of(model), variant, device.target, dtype)
+
+    def groups(self) -> Iterator[Group]:
+        yield from self._outputs()
+        schedule = self.plan.schedule(self.scalars.n)
+        executor = self.device.executor(self.plan)
+        for step in (*schedule.prepare, *schedule.steps):
+            error = self._step(schedule, executor, step)
+            yield Group(self.variant, step.name, step.layers, step.op.name, error, TOLERANCES[self.dtype])
+
+    def _outputs(self) -> Iterator[Group]:
+        """What the passes made of each output, against the graph they started from."""
+        for name, value in self.before.outputs.items():
+            want = _canonical(self.before, value, self.reference[value])
+            got = _canonical(self.after, self.after.outputs[name], self.values[self.after.outputs[name]])
+            yield Group(self.variant, name, (), "passes", relative_error(got, want), PASS_TOLERANCE)
+
+    def _step(self, schedule: Schedule, executor: Executor, step: Step) -> float:
+        """The worst error among a step's outputs, run alone on the oracle's operands."""
+        node = self.after[step.name]
+        blocks = _blocks(self.device, self.plan, schedule, self.scalars.n)
+        for slot in [i for i in step.outputs if i is not None]:
+            self._poison(schedule.buffers[slot], blocks)
+        if step.workspace is not None:
+            self._poison(schedule.buffers[step.workspace], blocks)
+        for slot, value in zip(step.inputs, node.operands, strict=True):
+            self.device.write(schedule.buffers[slot], blocks, self.scalars.n, self.values[value])
+        executor.run(schedule, [step], blocks, self.scalars)
+        worst = 0.0
+        for index, slot in enumerate(step.outputs):
+            if slot is not None:
+                got = self.device.read(schedule.buffers[slot], blocks, self.scalars.n)
+                worst = max(worst, relative_error(got, self.values[node.value(index)]))
+        return worst
+
+    def _poison(self, buffer: Buffer, blocks: Mapping[Key, Any]) -> None:
+        shape = (self.scalars.n, *buffer.shape) if buffer.batched else buffer.shape
+        fill = 255 if buffer.dtype == "uint8" else np.nan
+        self.device.write(buffer, blocks, self.scalars.n, np.full(shape, fill))
+
+
+def relative_error(got: Array, want: Array) -> float:
+    """``|got - want| / |want|`` in the L2 norm; infinite where ``got`` is not finite."""
+    got, want = got.astype(np.float64).reshape(-1), want.astype(np.float64).reshape(-1)
+    if not np.isfinite(got).all():
+        return float("inf")
+    norm = float(np.linalg.norm(want))
+    return float(np.linalg.norm(got - want)) / (norm if norm > 0 else 1.0)
+
+
+def _canonical(graph: Graph, value: Value, array: Array) -> Array:
+    """A value in an order that does not depend on how a pass stores parameters: sorted if a gradient."""
+    return np.sort(array, axis=None) if not graph.type_of(value).batched else array
+
+
+def _blocks(device: Device, plan: Plan, schedule: Schedule, n: int) -> dict[Key, Any]:
+    """Fresh memory for one step of a plan."""
+    sizes: dict[Key, int] = {}
+    for buffer in schedule.buffers:
+        key = block_key(buffer)
+        sizes[key] = max(sizes.get(key, 0), buffer.offset.at(n) + buffer.size.at(n))
+    sizes[Space.WORK] = max(sizes.get(Space.WORK, 0), schedule.work.at(n))
+    return {key: device.allocate(size) for key, size in sizes.items()}
+
+
+def _random_params(model: Model, seed: int) -> dict[str, Array]:
+    """Initial weights, with biases, gammas and running statistics moved off their special values."""
+    values = initial_values(model.params(), seed)
+    rng = np.random.default_rng([seed, 1])
+    for spec in model.params():
+        if spec.init.kind in ("zeros", "ones"):
+            values[spec.name] = values[spec.name] + rng.uniform(0.0, 0.5, spec.torch_shape)
+    return values
+
+
+def _random_inputs(graph: Graph, batch: int, seed: int) -> dict[str, Array]:
+    rng = np.random.default_rng([seed, 2])
+    inputs: dict[str, Array] = {}
+    for node in graph.walk():
+        if not isinstance(node.op, ops.Input):
+            continue
+        if node.op.element is Element.LABEL:
+            logits = graph.type_of(graph.outputs["logits"]).shape[-1]
+            inputs[node.name] = rng.integers(0, logits, batch)
+        else:
+            inputs[node.name] = rng.standard_normal((batch, *node.op.shape))
+    return inputs
