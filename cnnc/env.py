@@ -27,3 +27,9 @@ def worker_count() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def compiler_environment() -> dict[str, str]:
+    """This process's environment without the variables that change what Triton and ptxas produce."""
+    changing = ("TRITON_", "PTXAS_", "DISABLE_PTXAS_", "AMDGCN_", "NVPTX_", "LLVM_", "USE_IR_LOC")
+    return {name: value for name, value in os.environ.items() if not name.startswith(changing)}
