@@ -101,7 +101,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, str
     with open(path, "rb"):
         pass  # safetensors reports a missing file or a folder in words of its own; open() raises an OSError
     try:
-        with safe_open(path, framework="numpy") as file:
+        with safe_open(os.fspath(path), framework="numpy") as file:
             names = file.keys()
             tensors: dict[str, Any] = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
