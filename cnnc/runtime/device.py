@@ -7,14 +7,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from cnnc.codegen import generate
 from cnnc.errors import UsageError
 from cnnc.ir.plan import Buffer, Plan, Schedule, Step
-from cnnc.runtime.arrays import from_real, to_real
+from cnnc.runtime.arrays import bfloat16_bits, bfloat16_values
 from cnnc.runtime.cpu import CpuExecutor
+from cnnc.runtime.cuda import CudaMemory, cuda_available, cuda_target
 from cnnc.runtime.memory import Key, allocate, block_key, view
 from cnnc.runtime.scalars import Scalars
-from cnnc.runtime.triton_launcher import CudaMemory, TritonExecutor, cuda_target
+from cnnc.runtime.triton_executor import triton_executor
 
 DEVICES = ("auto", "cpu", "interpret", "cuda")
 
@@ -35,10 +35,10 @@ class Device(Protocol):
     def allocate(self, nbytes: int) -> Any:
         """Zeroed memory."""
 
-    def write(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int, array: np.ndarray) -> None:
+    def write(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int, array: np.ndarray[Any, Any]) -> None:
         """Copy an array in logical axis order into a buffer, converted to its dtype."""
 
-    def read(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int) -> np.ndarray:
+    def read(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int) -> np.ndarray[Any, Any]:
         """A copy of a buffer in logical axis order; 16-bit floats come as float32."""
 
     def executor(self, plan: Plan) -> Executor:
@@ -54,16 +54,17 @@ class HostDevice:
     def allocate(self, nbytes: int) -> Any:
         return allocate(nbytes)
 
-    def write(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int, array: np.ndarray) -> None:
-        view(buffer, blocks, n)[...] = to_real(array, buffer.dtype)
+    def write(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int, array: np.ndarray[Any, Any]) -> None:
+        view(buffer, blocks, n)[...] = bfloat16_bits(array) if buffer.dtype == "bfloat16" else array
 
-    def read(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int) -> np.ndarray:
-        return from_real(view(buffer, blocks, n), buffer.dtype)
+    def read(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int) -> np.ndarray[Any, Any]:
+        stored = view(buffer, blocks, n)
+        if buffer.dtype == "bfloat16":
+            return bfloat16_values(stored)
+        return stored.astype(np.float32 if buffer.dtype == "float16" else stored.dtype)
 
     def executor(self, plan: Plan) -> Executor:
-        if self.name == "cpu":
-            return CpuExecutor(plan)
-        return TritonExecutor(plan, generate(plan), "interpret")
+        return CpuExecutor(plan) if self.name == "cpu" else triton_executor(plan, self.name)
 
 
 class CudaDevice:
@@ -77,14 +78,14 @@ class CudaDevice:
     def allocate(self, nbytes: int) -> Any:
         return self._memory.allocate(nbytes)
 
-    def write(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int, array: np.ndarray) -> None:
+    def write(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int, array: np.ndarray[Any, Any]) -> None:
         self._memory.write(blocks[block_key(buffer)], buffer, n, array)
 
-    def read(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int) -> np.ndarray:
+    def read(self, buffer: Buffer, blocks: Mapping[Key, Any], n: int) -> np.ndarray[Any, Any]:
         return self._memory.read(blocks[block_key(buffer)], buffer, n)
 
     def executor(self, plan: Plan) -> Executor:
-        return TritonExecutor(plan, generate(plan), "cuda")
+        return triton_executor(plan, self.name)
 
 
 def open_device(name: str, dtype: str) -> Device:
@@ -96,7 +97,7 @@ def open_device(name: str, dtype: str) -> Device:
     if name not in DEVICES:
         raise UsageError(f"unknown device {name!r}; there are {', '.join(DEVICES)}")
     if name == "auto":
-        name = "cuda" if dtype != "float64" and CudaMemory.available() else "cpu"
+        name = "cuda" if dtype != "float64" and cuda_available() else "cpu"
     if dtype == "float64" and name != "cpu":
         raise UsageError(f"float64 runs on device cpu only, not on {name}")
     return CudaDevice() if name == "cuda" else HostDevice(name)
