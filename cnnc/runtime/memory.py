@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from cnnc.ir.plan import ALIGN_BYTES, Buffer, Space
 from cnnc.ir.types import numpy_dtype
@@ -32,6 +31,9 @@ def view(buffer: Buffer, blocks: Mapping[Key, Block], n: int, *, halo: bool = Fa
     """The buffer as an array in logical axis order: ``[N, H, W, C]``, ``[N, C]``, ``[N]`` or as stored.
 
     With ``halo`` an image's height and width include its zero border. bfloat16 comes as uint16 bits.
+
+    Raises:
+        ValueError: the buffer does not lie inside its block.
     """
     dtype = numpy_dtype(buffer.dtype)
     shape = list(buffer.shape)
@@ -44,5 +46,6 @@ def view(buffer: Buffer, blocks: Mapping[Key, Block], n: int, *, halo: bool = Fa
         shape.insert(0, n)
     start = buffer.offset.at(n) + origin * dtype.itemsize
     strides = [stride.at(n) * dtype.itemsize for stride in buffer.strides]
-    base = blocks[block_key(buffer)][start:]
-    return as_strided(base[: len(base) // dtype.itemsize * dtype.itemsize].view(dtype), shape, strides)
+    # This constructor checks that the array stays inside the block, which as_strided would not.
+    array: np.ndarray = np.ndarray(shape, dtype, blocks[block_key(buffer)], start, strides)
+    return array

@@ -1,0 +1,55 @@
+"""Softmax, losses, reductions over the batch, and the optimiser's step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnnc.ir import ops
+from cnnc.runtime.arrays import Array
+from cnnc.runtime.scalars import Scalars
+
+
+def softmax(op: ops.Softmax, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    return (np.exp(_log_softmax(operands[0])),)
+
+
+def softmax_grad(op: ops.SoftmaxGrad, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    dy, y = operands
+    return (y * (dy - (dy * y).sum(-1, keepdims=True)),)
+
+
+def cross_entropy(op: ops.CrossEntropy, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    logits, label = operands
+    onehot = np.arange(logits.shape[1]) == label[:, None]
+    logs = _log_softmax(logits)
+    loss = -np.where(onehot, logs, 0).sum(1)
+    return loss, (np.exp(logs) - onehot) * scalars.loss_scale / len(logits)
+
+
+def batch_mean(op: ops.BatchMean, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    return (np.asarray(operands[0].mean()),)
+
+
+def channel_sum(op: ops.ChannelSum, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    (dy,) = operands
+    return (dy.sum(tuple(range(dy.ndim - 1))),)
+
+
+def sgd_update(op: ops.SgdUpdate, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    p, g, v = operands
+    decay = np.where(np.arange(len(p)) < op.decayed, scalars.weight_decay, 0.0).astype(p.dtype)
+    velocity = scalars.momentum * v + (g / scalars.loss_scale + decay * p)
+    return p - scalars.lr * velocity, velocity
+
+
+def cast_arena(op: ops.CastArena, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    """The oracle has one dtype, so nothing is rounded."""
+    return (operands[0].copy(),)
+
+
+def _log_softmax(x: Array) -> Array:
+    shifted = x - x.max(-1, keepdims=True)
+    result: Array = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return result
