@@ -1,1 +1,5 @@
-"""Plan to one readable Python module of Triton kernels and its launch table."""
+"""Plan -> readable Triton kernels and the table of their launches."""
+
+from cnnc.codegen.generate import generate
+
+__all__ = ["generate"]

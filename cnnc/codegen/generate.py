@@ -1,0 +1,106 @@
+"""Plan -> one module of Triton kernels and its launch tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from cnnc.codegen.context import Context
+from cnnc.codegen.conv import emit_conv, emit_conv_dgrad
+from cnnc.codegen.launch import Launch, LaunchTable, Module
+from cnnc.codegen.library import Library
+from cnnc.codegen.linear import emit_linear, emit_linear_dgrad
+from cnnc.codegen.pointwise import emit_flatten, emit_pointwise, emit_unflatten
+from cnnc.codegen.pool import (
+    emit_avg_pool,
+    emit_avg_pool_grad,
+    emit_global_avg_pool,
+    emit_global_avg_pool_grad,
+    emit_max_pool,
+    emit_max_pool_grad,
+)
+from cnnc.codegen.rowwise import emit_batch_mean, emit_cross_entropy, emit_softmax, emit_softmax_grad
+from cnnc.codegen.sums import emit_bn_reduce, emit_channel_sum, emit_stats
+from cnnc.codegen.vectors import (
+    emit_bn_update,
+    emit_cast_arena,
+    emit_fold_scale,
+    emit_fold_shift,
+    emit_sgd_update,
+)
+from cnnc.codegen.wgrad import emit_conv_wgrad, emit_linear_wgrad
+from cnnc.ir import ops
+from cnnc.ir.plan import Buffer, Plan, Schedule, Step
+from cnnc.passes.tiles import INTERPRET
+
+# How each op's kernels are written; a fused group is written by its anchor's row.
+EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
+    ops.Conv: emit_conv,
+    ops.ConvDgrad: emit_conv_dgrad,
+    ops.ConvWgrad: emit_conv_wgrad,
+    ops.Linear: emit_linear,
+    ops.LinearDgrad: emit_linear_dgrad,
+    ops.LinearWgrad: emit_linear_wgrad,
+    ops.MaxPool: emit_max_pool,
+    ops.MaxPoolGrad: emit_max_pool_grad,
+    ops.AvgPool: emit_avg_pool,
+    ops.AvgPoolGrad: emit_avg_pool_grad,
+    ops.GlobalAvgPool: emit_global_avg_pool,
+    ops.GlobalAvgPoolGrad: emit_global_avg_pool_grad,
+    ops.BatchNorm: emit_pointwise,
+    ops.BatchNormStats: emit_stats,
+    ops.BatchNormUpdate: emit_bn_update,
+    ops.BatchNormReduce: emit_bn_reduce,
+    ops.BatchNormInputGrad: emit_pointwise,
+    ops.FoldScale: emit_fold_scale,
+    ops.FoldShift: emit_fold_shift,
+    ops.BiasAdd: emit_pointwise,
+    ops.Activation: emit_pointwise,
+    ops.ActivationGrad: emit_pointwise,
+    ops.Add: emit_pointwise,
+    ops.Dropout: emit_pointwise,
+    ops.Flatten: emit_flatten,
+    ops.Unflatten: emit_unflatten,
+    ops.Softmax: emit_softmax,
+    ops.SoftmaxGrad: emit_softmax_grad,
+    ops.CrossEntropy: emit_cross_entropy,
+    ops.BatchMean: emit_batch_mean,
+    ops.ChannelSum: emit_channel_sum,
+    ops.SgdUpdate: emit_sgd_update,
+    ops.CastArena: emit_cast_arena,
+}
+
+
+def generate(plan: Plan) -> Module:
+    """Write the kernels of every step of every schedule; equal kernels are written once.
+
+    Raises:
+        ValueError: the plan breaks the contract (channels not innermost, a split without workspace).
+    """
+    library = Library()
+    tables = tuple(_table(plan, schedule, library) for schedule in plan.schedules)
+    return Module(plan, library.source(_summary(plan)), tables)
+
+
+def _summary(plan: Plan) -> tuple[str, ...]:
+    return (
+        f"Kernels of {plan.model}: {plan.variant}, {plan.dtype}, for {plan.target}. Written by cnnc.",
+        "",
+        "The launch table names the layers that each launch computes, and its arguments.",
+    )
+
+
+def _table(plan: Plan, schedule: Schedule, library: Library) -> LaunchTable:
+    buffers = {buffer.id: buffer for buffer in schedule.buffers}
+
+    def launches(steps: tuple[Step, ...]) -> dict[str, tuple[Launch, ...]]:
+        return {step.name: _emit(plan, step, buffers, library, schedule.low) for step in steps}
+
+    return LaunchTable(schedule.low, schedule.high, launches(schedule.prepare), launches(schedule.steps))
+
+
+def _emit(
+    plan: Plan, step: Step, buffers: Mapping[int, Buffer], library: Library, batch: int
+) -> tuple[Launch, ...]:
+    context = Context(step, buffers, library, plan.target == INTERPRET, batch)
+    EMITTERS[type(context.anchor)](context)
+    return tuple(context.launches)

@@ -1,0 +1,41 @@
+"""Device functions that generated kernels may call; a module holds only those it uses."""
+
+from __future__ import annotations
+
+HELPERS: dict[str, str] = {
+    "tanh": '''
+@triton.jit
+def tanh(x):
+    """Hyperbolic tangent; near 0, where the quotient cancels, its series."""
+    e = tl.exp(-2.0 * tl.abs(x))
+    y = (1.0 - e) / (1.0 + e)
+    square = x * x
+    series = x * (1.0 + square * (-0.33333334 + square * (0.13333334 - square * 0.053968254)))
+    return tl.where(square < 0.01, series, tl.where(x < 0.0, -y, y))
+''',
+    "sigmoid": '''
+@triton.jit
+def sigmoid(x):
+    """Logistic function, without overflow on either side."""
+    e = tl.exp(-tl.abs(x))
+    return tl.where(x < 0.0, e, 1.0) / (1.0 + e)
+''',
+    "window_count": '''
+@triton.jit
+def window_count(start, low, high, TAPS: tl.constexpr, DILATION: tl.constexpr):
+    """How many of the taps start, start + DILATION, ... lie in [low, high)."""
+    first = (tl.maximum(low - start, 0) + DILATION - 1) // DILATION
+    last = (tl.maximum(high - start, 0) + DILATION - 1) // DILATION
+    return tl.minimum(last, TAPS) - tl.minimum(first, TAPS)
+''',
+    "keep": '''
+@triton.jit
+def keep(index, stream, seed, step, THRESHOLD: tl.constexpr):
+    """Dropout's mask: the first word of Philox-4x32-10 at (index, index >> 32, stream, step) against a threshold."""
+    low = (index & 0xFFFFFFFF).to(tl.uint32)
+    high = (index >> 32).to(tl.uint32)
+    zero = low & 0
+    word, _, _, _ = tl.philox(seed, low, high, zero + stream, zero + step)
+    return word.to(tl.int64) >= THRESHOLD
+''',
+}

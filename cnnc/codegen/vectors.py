@@ -1,0 +1,138 @@
+"""Kernels over parameters and arenas, where no image is in sight."""
+
+from __future__ import annotations
+
+import math
+
+from cnnc.codegen.context import Context
+from cnnc.codegen.kernel import Kernel, fixed
+from cnnc.codegen.launch import Programs
+from cnnc.ir import ops
+from cnnc.ir.plan import Buffer
+
+BLOCK = 1024
+INTERPRET_BLOCK = 1 << 16
+AT = "at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)\nlive = at < COUNT"
+
+
+def _begin(context: Context, kernel: Kernel, count: int) -> tuple[Programs, ...]:
+    """Declare a flat range of elements; gives its grid."""
+    block = INTERPRET_BLOCK if context.interpreted else BLOCK
+    kernel.integer("COUNT", count, 64)
+    kernel.constant(BLOCK=block)
+    kernel.write(AT)
+    return (fixed(-(-count // block)),)
+
+
+def _pointers(kernel: Kernel, **buffers: Buffer | None) -> None:
+    for name, buffer in buffers.items():
+        if buffer is not None:
+            kernel.pointer(name, buffer)
+
+
+def _load(name: str, at: str = "at") -> str:
+    return f"{name}_ = tl.load({name} + {at}, mask=live, other=0.0).to(tl.float32)"
+
+
+def _store(name: str, value: str) -> str:
+    return f"tl.store({name} + at, ({value}).to({name}.dtype.element_ty), mask=live)"
+
+
+def emit_bn_update(context: Context) -> None:
+    """Running statistics; the variance is unbiased first, and stays as it is for a single element."""
+    op = context.anchor
+    assert isinstance(op, ops.BatchNormUpdate)
+    running_mean, running_var, mean, var = context.operands
+    new_mean, new_var = context.outputs
+    kernel = Kernel("bn_update", "Running mean and variance after a batch.")
+    _pointers(kernel, running_mean=running_mean, running_var=running_var, mean=mean, var=var)
+    _pointers(kernel, new_mean=new_mean, new_var=new_var)
+    kernel.batch()
+    kernel.integers(PIXELS=op.pixels)
+    grid = _begin(context, kernel, math.prod(mean.shape))
+    kernel.constant(MOMENTUM=op.momentum)
+    lines = [_load("running_mean"), _load("running_var"), _load("mean"), _load("var")]
+    if new_mean is not None:
+        lines.append(_store("new_mean", "(1.0 - MOMENTUM) * running_mean_ + MOMENTUM * mean_"))
+    if new_var is not None:
+        lines += [
+            "count = PIXELS * N",
+            "unbiased = var_ * (count / tl.maximum(count - 1, 1))",
+            "updated = (1.0 - MOMENTUM) * running_var_ + MOMENTUM * unbiased",
+            _store("new_var", "tl.where(count > 1, updated, running_var_)"),
+        ]
+    kernel.write("\n".join(lines))
+    context.add(kernel, grid)
+
+
+def emit_fold_scale(context: Context) -> None:
+    """w * gamma / sqrt(var + eps), per filter."""
+    op = context.anchor
+    assert isinstance(op, ops.FoldScale)
+    w, gamma, var = context.operands
+    (out,) = context.outputs
+    kernel = Kernel("fold_scale", "Fold batch norm's scale into a weight.")
+    _pointers(kernel, w=w, gamma=gamma, var=var, out=out)
+    grid = _begin(context, kernel, math.prod(w.shape))
+    kernel.integers(INNER=math.prod(w.shape[1:]))
+    kernel.constant(EPS=op.eps)
+    lines = ["filter = at // INNER", _load("w"), _load("gamma", "filter"), _load("var", "filter")]
+    lines.append(_store("out", "w_ * (gamma_ / tl.sqrt_rn(var_ + EPS))"))
+    kernel.write("\n".join(lines))
+    context.add(kernel, grid)
+
+
+def emit_fold_shift(context: Context) -> None:
+    """(bias - mean) * gamma / sqrt(var + eps) + beta."""
+    op = context.anchor
+    assert isinstance(op, ops.FoldShift)
+    gamma, beta, mean, var, *bias = context.operands
+    (out,) = context.outputs
+    name = "fold_shift_bias" if bias else "fold_shift"
+    kernel = Kernel(name, "The bias of a convolution with its batch norm folded in.")
+    _pointers(kernel, gamma=gamma, beta=beta, mean=mean, var=var, bias=bias[0] if bias else None, out=out)
+    grid = _begin(context, kernel, math.prod(gamma.shape))
+    kernel.constant(EPS=op.eps)
+    lines = [_load("gamma"), _load("beta"), _load("mean"), _load("var"), *([_load("bias")] if bias else [])]
+    start = "bias_" if bias else "0.0"
+    lines.append(_store("out", f"({start} - mean_) * (gamma_ / tl.sqrt_rn(var_ + EPS)) + beta_"))
+    kernel.write("\n".join(lines))
+    context.add(kernel, grid)
+
+
+def emit_sgd_update(context: Context) -> None:
+    """SGD with momentum over the whole arena; decay ends at one boundary."""
+    op = context.anchor
+    assert isinstance(op, ops.SgdUpdate)
+    p, g, v = context.operands
+    new_p, new_v = context.outputs
+    kernel = Kernel("sgd_update", "One step of SGD with momentum and weight decay over all parameters.")
+    _pointers(kernel, p=p, g=g, v=v, new_p=new_p, new_v=new_v)
+    for name in ("lr", "momentum", "weight_decay", "loss_scale"):
+        kernel.runtime(name)
+    kernel.integer("DECAYED", op.decayed, 64)
+    grid = _begin(context, kernel, math.prod(p.shape))
+    lines = [
+        _load("p"),
+        _load("g"),
+        _load("v"),
+        "gradient = g_ / loss_scale + tl.where(at < DECAYED, weight_decay, 0.0) * p_",
+        "velocity = momentum * v_ + gradient",
+    ]
+    if new_p is not None:
+        lines.append(_store("new_p", "p_ - lr * velocity"))
+    if new_v is not None:
+        lines.append(_store("new_v", "velocity"))
+    kernel.write("\n".join(lines))
+    context.add(kernel, grid)
+
+
+def emit_cast_arena(context: Context) -> None:
+    """The 16-bit copy of all parameters."""
+    (p,) = context.operands
+    (out,) = context.outputs
+    kernel = Kernel("cast_arena", "Round all parameters to the compute dtype.")
+    _pointers(kernel, p=p, out=out)
+    grid = _begin(context, kernel, math.prod(p.shape))
+    kernel.write("\n".join([_load("p"), _store("out", "p_")]))
+    context.add(kernel, grid)
