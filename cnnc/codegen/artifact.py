@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def _fill(folder: Path, artifact: Artifact, binaries: Binaries) -> None:
     (folder / PLAN).write_bytes(text.encode() + b"\n")
 
 
-def _document(artifact: Artifact, binaries: Binaries, files: Mapping[str, str]) -> Iterator[Any] | dict[str, object]:
+def _document(artifact: Artifact, binaries: Binaries, files: Mapping[str, str]) -> dict[str, object]:
     plan = next(iter(binaries.modules.values())).plan
     return {
         "format": FORMAT,

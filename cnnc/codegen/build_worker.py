@@ -118,12 +118,11 @@ def nvidia_report(log: str) -> Message:
     registers = re.search(r"Used (\d+) registers", log)
     if spills is None or registers is None:
         raise ValueError("ptxas gave no report")
-    serialized = re.search(r"wgmma\.mma_async instructions are serialized due to (.+?) in (?:the )?function", log)
-    code = re.search(r"\((C75\d\d)\)[^\n]*serialized", log)
+    serialized = re.search(r"\((C\d+)\)[^\n]*wgmma[^\n]*serialized due to (.+?)(?: in (?:the )?function|\n|$)", log)
     return {
         "registers": int(registers.group(1)),
         "spills": int(spills.group(1)) + int(spills.group(2)),
-        "serialized": f"{code.group(1) if code else ''} {serialized.group(1)}".strip() if serialized else "",
+        "serialized": f"{serialized.group(1)}: {serialized.group(2)}" if serialized else "",
     }
 
 
