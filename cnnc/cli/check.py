@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from cnnc.cli.output import say_error, write_stdout
 from cnnc.errors import CnnError
@@ -14,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     wrong = 0
     for path in args.files:
         try:
-            load(read_source(path))
+            load(read_source(Path(path)))
         except (CnnError, OSError) as error:
             wrong += 1
             say_error(error)

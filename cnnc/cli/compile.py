@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from cnnc import api
 from cnnc.cli.output import console
@@ -17,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
             status.update(message)
 
         built = api.build_artifact(
-            args.file, args.out, targets=args.target, dtype=args.dtype, train=args.train, progress=progress
+            Path(args.file), args.out, targets=args.target, dtype=args.dtype, train=args.train, progress=progress
         )
     terminal.print(str(built), markup=False, soft_wrap=True)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from cnnc.cli.output import say, write_stdout
 from cnnc.files import write_text
@@ -11,7 +12,7 @@ from cnnc.frontend import format_source, read_source
 
 def run(args: argparse.Namespace) -> int:
     """0, or 1 if ``--check`` finds a file that would change."""
-    source = read_source(args.file)
+    source = read_source(Path(args.file))
     formatted = format_source(source)
     if args.check:
         if formatted != source.text:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
+
+from cnnc import __version__
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
 DEVICES = ("auto", "cpu", "interpret", "cuda")
@@ -36,7 +37,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = Parser(prog="cnnc", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--version", action="version", version=f"cnnc {importlib.metadata.version('cnnc')}")
+    parser.add_argument("--version", action="version", version=f"cnnc {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for add in (_check, _summary, _expand, _fmt, _compile, _verify, _run, _train):
         add(commands)
@@ -134,11 +135,16 @@ def _verify(commands: Commands) -> None:
     parser = commands.add_parser(
         "verify",
         help="compare every kernel with a simple float64 reference",
-        description="Run every fused group on random data and compare it with the unfused float64 reference.",
+        description="Run every fused group on random data and compare it with the unfused float64 reference."
+        " Exit status 1 if one is off by more than its tolerance.",
     )
     _program(parser)
-    parser.add_argument("--train", action="store_true", help="backward and update too")
+    parser.add_argument("--train", action="store_true", help="the training step too")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--batch", type=whole_number(1), default=3, metavar="N", help="images (default: 3)")
+    _device(parser, "interpret")
+    _dtype(parser)
+    _seed(parser, "of weights and images (default: 0)", 0)
 
 
 def _run(commands: Commands) -> None:
@@ -152,7 +158,7 @@ def _run(commands: Commands) -> None:
     parser.add_argument("--weights", metavar="W.safetensors", help="weights or a checkpoint of `cnnc train`")
     parser.add_argument("-o", "--output", metavar="Y.npy", help="write the output here instead of printing it")
     _device(parser)
-    _dtype(parser)
+    _dtype(parser, None, "fp32, or what the folder was compiled for")
     _seed(parser, "of the random weights used without --weights (default: 0)", 0)
 
 
@@ -182,14 +188,14 @@ def _program(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a program, *.cnn")
 
 
-def _device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="where to run (default: auto)")
+def _device(parser: argparse.ArgumentParser, default: str = "auto") -> None:
+    names = "auto (cuda where there is a card, else cpu), cpu, interpret (Triton's interpreter) or cuda"
+    parser.add_argument("--device", choices=DEVICES, default=default, metavar="D", help=f"{names} (default: {default})")
 
 
-def _dtype(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--dtype", type=dtype, default="float32", metavar="T", help="fp32, bf16, fp16 or fp64 (default: fp32)"
-    )
+def _dtype(parser: argparse.ArgumentParser, default: str | None = "float32", meaning: str = "fp32") -> None:
+    text = f"fp32, bf16, fp16 or, on cpu, fp64 (default: {meaning})"
+    parser.add_argument("--dtype", type=dtype, default=default, metavar="T", help=text)
 
 
 def _seed(parser: argparse.ArgumentParser, what: str, default: int | None) -> None:

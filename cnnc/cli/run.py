@@ -9,7 +9,10 @@ import numpy as np
 
 from cnnc import api
 from cnnc.cli.output import say, write_stdout
+from cnnc.codegen.artifact import read_artifact
 from cnnc.files import replacing
+from cnnc.frontend import load, read_source
+from cnnc.source import Source
 from cnnc.train import load_weights
 from cnnc.train.arrays import pixels, read_array
 from cnnc.train.protocol import Array
@@ -36,12 +39,15 @@ def run(args: argparse.Namespace) -> int:
 def _network(args: argparse.Namespace) -> api.Network:
     path = Path(args.program)
     if path.is_dir():
-        net = api.load(path)
+        # The folder holds the program; weights are never in it.
+        artifact = read_artifact(path)
+        source, dtype = Source(args.program, artifact.text), args.dtype or artifact.dtype
     else:
-        net = api.compile(args.program, device=args.device, dtype=args.dtype, seed=args.seed)
+        source, dtype = read_source(path), args.dtype or "float32"
+    net = api.Network(load(source), device=args.device, dtype=dtype, training=False, seed=args.seed)
     if args.weights:
         net.load_state_dict(load_weights(args.weights))
-    elif not path.is_dir():
+    else:
         say(f"no --weights: the parameters are random (seed {args.seed})")
     return net
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from cnnc.cli.output import console, write_stdout
 from cnnc.frontend import load, read_source
@@ -12,7 +13,7 @@ from cnnc.report.summary import print_table, summary_json
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary of one program."""
-    model = load(read_source(args.file))
+    model = load(read_source(Path(args.file)))
     if args.json:
         write_stdout(json.dumps(summary_json(model), indent=2) + "\n")
     else:

@@ -34,7 +34,7 @@ LOG = "log.jsonl"
 
 def run(args: argparse.Namespace) -> int:
     """Train, write DIR/last.safetensors, best.safetensors and log.jsonl, and say how it went."""
-    model = load(read_source(args.file))
+    model = load(read_source(Path(args.file)))
     out = Path(args.out or Path("runs") / model.name)
     before = _earlier_run(out, args)
     seed = before.seed if before else args.seed or 0
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     epochs = args.epochs or model.train.epochs
     if before and len(before.history) >= epochs:
         raise UsageError(f"{out / LAST}: has {len(before.history)} epochs already; give a larger --epochs")
-    net = api.compile(args.file, device=args.device, dtype=args.dtype, training=True, seed=seed)
+    net = api.Network(model, device=args.device, dtype=args.dtype, training=True, seed=seed)
     data = load_data(args.data, net.input_shape, net.classes, seed=seed)
     if before:
         restore(net, before)

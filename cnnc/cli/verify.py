@@ -5,22 +5,42 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 
 from rich.table import Table
 
 from cnnc.cli.output import console, write_stdout
 from cnnc.frontend import load, read_source
-from cnnc.runtime.verify import verify_model
+from cnnc.runtime.device import open_device
+from cnnc.runtime.verify import Group, verify_model
 
 
 def run(args: argparse.Namespace) -> int:
     """0 if every group is within its tolerance, else 1."""
-    groups = verify_model(load(read_source(args.file)), train=args.train)
+    model = load(read_source(Path(args.file)))
+    device = open_device(args.device, args.dtype)
+    terminal = console()
+    groups: list[Group] = []
+    with terminal.status("verifying") as status:
+        for group in verify_model(model, device, args.dtype, train=args.train, batch=args.batch, seed=args.seed):
+            groups.append(group)
+            status.update(f"verified {group.variant} {group.name}")
     if args.json:
-        write_stdout(json.dumps([dataclasses.asdict(group) for group in groups], indent=2) + "\n")
+        facts = [{**dataclasses.asdict(group), "passed": group.passed} for group in groups]
+        write_stdout(json.dumps(facts, indent=2) + "\n")
     else:
-        table = Table("group", "layers", "kernel", "worst relative error")
-        for group in groups:
-            table.add_row(group.name, " ".join(group.layers), group.kernel, f"{group.error:.2e}")
-        console().print(table)
-    return 0 if all(group.ok for group in groups) else 1
+        terminal.print(_table(groups))
+    return 0 if all(group.passed for group in groups) else 1
+
+
+def _table(groups: list[Group]) -> Table:
+    table = Table()
+    for heading in ("run", "group", "layers", "kernel"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("relative error", justify="right")
+    table.add_column("")
+    for group in groups:
+        verdict = "ok" if group.passed else f"more than {group.tolerance:g}"
+        cells = (group.variant, group.name, " ".join(group.layers), group.kernel, f"{group.error:.1e}", verdict)
+        table.add_row(*cells, style=None if group.passed else "red")
+    return table

@@ -1,0 +1,98 @@
+"""The house: metadata, layers, file sizes, and what the wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import zipfile
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted(path for folder in ("cnnc", "tests", "examples") for path in (ROOT / folder).rglob("*.py"))
+MAX_LINES = 300
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level names of the packages a file imports, wherever in the file."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_files_are_short() -> None:
+    long = {name_of(path): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > MAX_LINES}
+    assert long == {}
+
+
+def test_import_layers_hold() -> None:
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-logo", "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_one_module_reads_the_environment() -> None:
+    readers = {
+        name_of(path)
+        for path in SOURCES
+        if name_of(path).startswith("cnnc/") and ("os.environ" in path.read_text() or "getenv" in path.read_text())
+    }
+    assert readers == {"cnnc/env.py"}
+
+
+def test_the_package_imports_only_what_it_declares() -> None:
+    declared = {"lark", "networkx", "numpy", "rich", "safetensors", "triton"}
+    optional = {"torch", "onnx", "sklearn"}
+    used = set().union(*(imports(path) for path in SOURCES if name_of(path).startswith("cnnc/")))
+    assert used - set(sys.stdlib_module_names) - {"cnnc"} <= declared | optional
+
+
+def test_metadata() -> None:
+    facts = metadata.metadata("cnnc")
+    assert facts["License-Expression"] == "Apache-2.0"
+    assert facts["Requires-Python"] == ">=3.10"
+    core = {line.split(">")[0] for line in metadata.requires("cnnc") or () if "extra ==" not in line}
+    assert core == {"lark", "networkx", "numpy", "rich", "safetensors", "triton"}
+    pinned = [line for line in metadata.requires("cnnc") or () if line.startswith("torch") and '"dev"' in line]
+    assert [line.partition(";")[0].strip() for line in pinned] == ["torch==2.13.0"]
+
+
+def test_the_license_is_whole() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert "Version 2.0, January 2004" in text
+    assert text.rstrip().endswith("limitations under the License.")
+
+
+def test_the_wheel_holds_grammars_and_models(tmp_path: Path) -> None:
+    # Without isolation: hatchling is in the dev extra, and the test needs no network.
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("grammars", "models"):
+        shipped = {f"cnnc/_data/{folder}/{path.name}" for path in (ROOT / folder).iterdir()}
+        assert shipped
+        assert shipped <= names
+    assert "cnnc/py.typed" in names
+    assert not [name for name in names if name.startswith(("tests/", "grammars/", "models/"))]
+
+
+@pytest.mark.slow
+def test_the_wheel_works_in_an_empty_environment(tmp_path: Path) -> None:
+    """check, summary, compile, run and train, installed, without torch."""
+    script = ROOT / "tests" / "wheel_in_empty_venv.sh"
+    done = subprocess.run(
+        ["bash", str(script), sys.executable, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
