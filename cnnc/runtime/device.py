@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from cnnc.codegen import generate
 from cnnc.errors import UsageError
 from cnnc.ir.plan import Buffer, Plan, Schedule, Step
 from cnnc.runtime.arrays import bfloat16_bits, bfloat16_values
@@ -14,7 +15,7 @@ from cnnc.runtime.cpu import CpuExecutor
 from cnnc.runtime.cuda import CudaMemory, cuda_available, cuda_target
 from cnnc.runtime.memory import Key, allocate, block_key, view
 from cnnc.runtime.scalars import Scalars
-from cnnc.runtime.triton_executor import triton_executor
+from cnnc.runtime.triton_launcher import TritonExecutor
 
 DEVICES = ("auto", "cpu", "interpret", "cuda")
 
@@ -64,7 +65,7 @@ class HostDevice:
         return stored.astype(np.float32 if buffer.dtype == "float16" else stored.dtype)
 
     def executor(self, plan: Plan) -> Executor:
-        return CpuExecutor(plan) if self.name == "cpu" else triton_executor(plan, self.name)
+        return CpuExecutor(plan) if self.name == "cpu" else TritonExecutor(plan, generate(plan), self.name)
 
 
 class CudaDevice:
@@ -85,7 +86,7 @@ class CudaDevice:
         return self._memory.read(blocks[block_key(buffer)], buffer, n)
 
     def executor(self, plan: Plan) -> Executor:
-        return triton_executor(plan, self.name)
+        return TritonExecutor(plan, generate(plan), self.name)
 
 
 def open_device(name: str, dtype: str) -> Device:
