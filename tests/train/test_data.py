@@ -49,23 +49,28 @@ def test_the_split_depends_on_the_seed_alone() -> None:
     assert not np.array_equal(first.validation.y, other.validation.y)
 
 
-def test_digits_of_their_own_size_are_the_scans_themselves() -> None:
-    data = load_data("digits", (8, 8, 1), 10)
-    found = np.concatenate([data.train.x, data.validation.x]).reshape(1797, 64)
+@pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (40, 31, 1)])
+def test_digits_are_centred_by_mass_and_scaled(shape: tuple[int, int, int]) -> None:
+    data = load_data("digits", shape, 10)
+    x = np.concatenate([data.train.x, data.validation.x]).astype(np.float64)
+    assert x.mean() == pytest.approx(0, abs=1e-6)
+    assert x.std() == pytest.approx(1, abs=1e-6)
+    assert (x == x[..., :1]).all()
+    ink = x[..., 0] - x.min()
+    for axis, extent in ((1, shape[1]), (2, shape[0])):
+        profile = ink.sum(axis=axis)
+        centre = profile @ np.arange(profile.shape[1]) / profile.sum(axis=1)
+        # Rounding to pixels moves it a little; on 8x8 some digits lose ink at the edge as well.
+        assert np.abs(centre - (profile.shape[1] - 1) / 2).max() < (0.2 if extent > 8 else 0.5)
+
+
+def test_a_scan_enlarged_is_that_scan() -> None:
+    data = load_data("digits", (32, 32, 1), 10)
+    x = np.concatenate([data.train.x, data.validation.x])[..., 0].reshape(1797, -1)
     scans = sklearn_digits().data
-    low, high = found.min(), found.max()
-    restored = np.rint((found - low) / (high - low) * 16)
-    assert np.array_equal(restored[np.lexsort(restored.T)], scans[np.lexsort(scans.T)])
-
-
-def test_enlarged_digits_keep_their_mean_and_a_black_margin() -> None:
-    data = load_data("digits", (32, 32, 3), 10)
-    x = data.train.x
-    paper = x.min()
-    assert np.array_equal(x[..., 0], x[..., 2])
-    assert (x[:, :4] == paper).all()
-    assert (x[:, :, -4:] == paper).all()
-    assert (x[:, 4:28, 4:28] > paper).any(axis=(1, 2, 3)).all()
+    # Ink is conserved by interpolation away from edges, so the amounts of ink agree up to scale, in some order.
+    ink, expected = np.sort((x - x.min()).sum(axis=1)), np.sort(scans.sum(axis=1))
+    assert ink / ink.mean() == pytest.approx(expected / expected.mean(), rel=0.02)
 
 
 def test_bytes_become_numbers_from_0_to_1(tmp_path: Path) -> None:
