@@ -67,7 +67,7 @@ class Kernel:
         """The kernel as Python source under this name."""
         rows = [", ".join(self.pointers), ", ".join(self.numbers)]
         rows.append(", ".join(f"{constant}: tl.constexpr" for constant in self.constants))
-        wrapped = [line for row in rows if row for line in textwrap.wrap(row + ",", 112, break_long_words=False)]
+        wrapped = [line for row in rows if row for line in _wrap(row + ",")]
         doc = "\n".join(textwrap.wrap(self.summary, 110))
         parts = ["@triton.jit", f"def {name}(", *(f"    {line}" for line in wrapped), "):"]
         parts.append(textwrap.indent(f'"""{doc}"""', "    "))
@@ -88,6 +88,12 @@ class Kernel:
         """The launch of this kernel under the name its text was given."""
         arguments = (*self.pointers.items(), *self.numbers.items())
         return Launch(name, arguments, dict(self.constants), grid, warps, stages, step, layers, nbytes, flops)
+
+
+def _wrap(parameters: str) -> list[str]:
+    """Lines of parameters, broken between them and not before an annotation."""
+    joined = parameters.replace(": ", ":\0")
+    return [line.replace("\0", " ") for line in textwrap.wrap(joined, 112, break_long_words=False)]
 
 
 def fixed(count: int) -> Programs:

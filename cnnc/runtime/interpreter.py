@@ -1,0 +1,127 @@
+"""Runs kernels in Triton's interpreter, on numpy memory, without a GPU or torch.
+
+Triton chooses between interpreting and compiling when a kernel is decorated, its own library functions
+(``tl.sum``, ``tl.philox``) included. Here kernels are decorated for compiling, as on a GPU, and their
+plain Python functions are interpreted under patches that end with each run: both ways work in one process,
+whatever was imported first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import triton.language as tl
+from triton.runtime import interpreter as triton_interpreter
+from triton.runtime.jit import JITFunction
+
+from cnnc.codegen.launch import Argument, argument_type
+from cnnc.ir.plan import Buffer
+from cnnc.runtime.arrays import bfloat16_bits, bfloat16_values
+
+NUMBER_TYPES: dict[str, tuple[Any, Any]] = {
+    "i32": (np.int32, tl.int32),
+    "i64": (np.int64, tl.int64),
+    "fp32": (np.float32, tl.float32),
+}
+POINTEES: dict[str, Any] = {
+    "*fp64": tl.float64,
+    "*fp32": tl.float32,
+    "*bf16": tl.bfloat16,
+    "*fp16": tl.float16,
+    "*i32": tl.int32,
+    "*u8": tl.uint8,
+}
+
+Handle = triton_interpreter.TensorHandle
+Builder = triton_interpreter.InterpreterBuilder
+
+_lock = threading.RLock()  # the patches are to modules, which all threads share
+_rewritten: dict[Any, Callable[..., Any]] = {}
+
+
+def tensor_of(argument: Argument, value: int | float, buffers: Mapping[int, Buffer]) -> Any:
+    """A runtime argument as the interpreter holds it: an address, or a number of fixed width."""
+    kind = argument_type(argument, buffers)
+    if kind in POINTEES:
+        pointer = tl.pointer_type(POINTEES[kind])
+        return tl.tensor(Handle(np.array([value], np.uint64), pointer), pointer)
+    dtype, triton_type = NUMBER_TYPES[kind]
+    return tl.tensor(Handle(np.array([value], dtype), triton_type), triton_type)
+
+
+def run(kernel: Any, arguments: Mapping[str, Any], constants: Mapping[str, Any], grid: Sequence[int]) -> None:
+    """Run every program of a grid, one after the other. Only inside ``interpreting()``."""
+    function = _rewrite(kernel.fn)
+    axes = (*grid, 1, 1, 1)[:3]
+    builder = triton_interpreter.interpreter_builder
+    builder.set_grid_dim(*axes)
+    for x, y, z in product(*(range(count) for count in axes)):
+        builder.set_grid_idx(x, y, z)
+        function(**arguments, **constants)
+
+
+@contextmanager
+def interpreting() -> Iterator[None]:
+    """Turn ``triton.language`` into the interpreter's for a while."""
+    with _lock:
+        language = SimpleNamespace(__globals__={"tl": tl, "core": tl.core})
+        scope = triton_interpreter._patch_lang(language)
+        try:
+            scope.set_attr(JITFunction, "__call__", _call)
+            scope.set_attr(tl.tensor, "__index__", _index)
+            scope.set_attr(Builder, "create_dot", _dot)
+            scope.set_attr(Builder, "cast_impl", _cast)
+            scope.set_attr(Builder, "create_fp_to_fp", _convert)
+            with np.errstate(all="ignore"):
+                yield
+        finally:
+            scope.restore()
+
+
+def _rewrite(function: Any) -> Callable[..., Any]:
+    """The function with its assignments wrapped as the interpreter needs them."""
+    if function not in _rewritten:
+        _rewritten[function] = triton_interpreter.FunctionRewriter(function).rewrite_ast()
+    return _rewritten[function]
+
+
+def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """What calling a device function from an interpreted kernel does; outside of kernels it stays an error."""
+    return _rewrite(function.fn)(*args, **kwargs)
+
+
+def _index(tensor: Any) -> int:
+    """A scalar as a loop bound; its array has one element and one axis, which numpy >= 2.4 no longer converts."""
+    return int(tensor.handle.data.reshape(-1)[0])
+
+
+def _floats(handle: Any) -> Any:
+    """A matrix operand in float32; bfloat16 is held as its bits."""
+    if handle.dtype.scalar == tl.bfloat16:
+        return bfloat16_values(handle.data)
+    return handle.data.astype(np.float32) if handle.dtype.scalar == tl.float16 else handle.data
+
+
+def _dot(builder: Any, a: Any, b: Any, d: Any, *precision: Any) -> Any:
+    """16-bit operands are multiplied in float32, as matrix units do; the interpreter would multiply their bits."""
+    return Handle(np.matmul(_floats(a), _floats(b), dtype=d.data.dtype) + d.data, d.dtype.scalar)
+
+
+def _cast(builder: Any, source: Any, target: Any) -> Any:
+    """Conversion of elements; to bfloat16 by rounding to nearest even, where the interpreter truncates."""
+    if target.scalar == tl.bfloat16 and source.dtype.scalar != tl.bfloat16:
+        return Handle(bfloat16_bits(source.data.astype(np.float32)), tl.bfloat16)
+    data = bfloat16_values(source.data) if source.dtype.scalar == tl.bfloat16 else source.data
+    if target.scalar == tl.bfloat16:
+        return source
+    return Handle(data.astype(triton_interpreter._get_np_dtype(target)), target.scalar)
+
+
+def _convert(builder: Any, source: Any, target: Any, rounding: Any) -> Any:
+    return _cast(builder, source, target)
