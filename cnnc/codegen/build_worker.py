@@ -14,7 +14,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, TextIO
 
@@ -33,6 +33,8 @@ MATRIX_INSTRUCTIONS = (
     ("mfma", "v_mfma"),
 )
 MAX_ERROR = 2000
+MAX_REGISTERS = 255  # per thread, since compute capability 3.5
+REGISTER_FILE = 65536  # per multiprocessor
 
 
 def configure(folder: str) -> None:
@@ -59,11 +61,27 @@ def load(path: str) -> ModuleType:
 
 
 def compile_kernel(module: ModuleType, request: Message) -> Message:
-    """Compile one kernel: ``report`` and ``image`` (base64), or ``error``."""
+    """Compile one kernel: ``report`` and ``image`` (base64), or ``error``.
+
+    Where ptxas spills a few bytes to stay within fewer registers than a thread may have, it is told
+    how many that is.
+    """
+    answer = _compile_once(module, request, {})
+    report = answer.get("report", {})
+    most = min(MAX_REGISTERS, REGISTER_FILE // (32 * request["warps"]))
+    if request["backend"] == "cuda" and report.get("spills") and report["registers"] < most:
+        again = _compile_once(module, request, {"maxnreg": most})
+        if again.get("report", report)["spills"] < report["spills"]:
+            return again
+    return answer
+
+
+def _compile_once(module: ModuleType, request: Message, more: Message) -> Message:
     log = io.StringIO()
+    options = {"num_warps": request["warps"], "num_stages": request["stages"], "enable_fp_fusion": True, **more}
     try:
         with contextlib.redirect_stdout(log):
-            kernel = triton.compile(_source(module, request), target=_target(request), options=_options(request))
+            kernel = triton.compile(_source(module, request), target=_target(request), options=options)
     except Exception as error:  # any failure of the compiler is an answer about the kernel
         return {"error": explain(error)}
     image = kernel.asm["cubin" if request["backend"] == "cuda" else "hsaco"]
@@ -93,10 +111,6 @@ def _source(module: ModuleType, request: Message) -> Any:
 
 def _target(request: Message) -> Any:
     return GPUTarget(request["backend"], request["arch"], request["warp_size"])
-
-
-def _options(request: Message) -> Mapping[str, object]:
-    return {"num_warps": request["warps"], "num_stages": request["stages"], "enable_fp_fusion": True}
 
 
 def explain(error: Exception) -> str:
