@@ -1,0 +1,150 @@
+"""Runs the steps of a Plan on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from cnnc.ir import ops
+from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
+from cnnc.ir.types import Element, TensorType
+from cnnc.runtime.arrays import Array, bfloat16_bits, bfloat16_values
+from cnnc.runtime.cpu.columns import clear_border
+from cnnc.runtime.cpu.fused import bind_fused
+from cnnc.runtime.cpu.operand import NO_HALO, Operand, Run, Scratch
+from cnnc.runtime.cpu.table import BIND
+from cnnc.runtime.memory import Block, Key, view
+from cnnc.runtime.scalars import Scalars
+
+Work = Callable[[], None]
+Blocks = Mapping[Key, Block]
+REMEMBERED = 4  # batch sizes whose bound steps are kept
+CALLERS = (Space.INPUT, Space.OUTPUT)  # their arrays are new at each run
+ELEMENTS = {"int32": Element.LABEL, "uint8": Element.INDEX}
+
+
+class CpuExecutor:
+    """Runs one plan's steps over blocks of host memory.
+
+    A step is bound to its arrays once per batch size and rerun as long as the shared blocks stay the
+    same objects; steps that touch the caller's arrays are bound at each run. Not for two threads at once.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self._scratch = Scratch()
+        self._blocks: dict[Key, Block] = {}
+        # (schedule, n) -> step -> what runs it; the objects are kept, so that their ids stay theirs
+        self._bound: dict[tuple[int, int], tuple[Schedule, dict[int, tuple[Step, Run]]]] = {}
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Memory used beside the plan's own: windows as matrices, partial sums, 16-bit operands in float32."""
+        return self._scratch.nbytes
+
+    def run(self, schedule: Schedule, steps: Sequence[Step], blocks: Blocks, scalars: Scalars) -> None:
+        """Run steps of a schedule in order over ``scalars.n`` images.
+
+        16-bit buffers are computed with in float32 and rounded (to nearest even) when stored. The border
+        of an image with a halo is zero afterwards.
+        """
+        known = self._known(schedule, blocks, scalars.n)
+        buffers = {buffer.id: buffer for buffer in schedule.buffers}
+        with np.errstate(all="ignore"):  # infinities and NaN go through as on any device
+            for step in steps:
+                entry = known.get(id(step))
+                if entry is None:
+                    bound = bind_step(step, buffers, blocks, scalars.n, self._scratch)
+                    entry = (step, bound)
+                    if not _reads_callers(step, buffers):
+                        known[id(step)] = entry
+                entry[1](scalars)
+
+    def _known(self, schedule: Schedule, blocks: Blocks, n: int) -> dict[int, tuple[Step, Run]]:
+        """Steps bound before to the same memory and batch; forgets all if memory has moved."""
+        shared: dict[Key, Block] = {key: block for key, block in blocks.items() if isinstance(key, Space)}
+        if any(self._blocks.get(key, block) is not block for key, block in shared.items()):
+            self._bound.clear()
+            self._blocks.clear()
+        self._blocks.update(shared)
+        key = (id(schedule), n)
+        if key not in self._bound:
+            if len(self._bound) >= REMEMBERED:
+                del self._bound[next(iter(self._bound))]
+            self._bound[key] = (schedule, {})
+        return self._bound[key][1]
+
+
+def _reads_callers(step: Step, buffers: Mapping[int, Buffer]) -> bool:
+    touched = [*step.inputs, *(index for index in step.outputs if index is not None)]
+    return any(buffers[index].space in CALLERS for index in touched)
+
+
+def bind_step(step: Step, buffers: Mapping[int, Buffer], blocks: Blocks, n: int, scratch: Scratch) -> Run:
+    """Everything about a step that does not change between runs over the same memory."""
+    scratch.begin()
+    before: list[Work] = []
+    after: list[Work] = []
+    operands = [_load(buffers[index], blocks, n, scratch, before) for index in step.inputs]
+    results = [None if index is None else _result(buffers[index], blocks, n, scratch, after) for index in step.outputs]
+    if isinstance(step.op, ops.Fused):
+        types = [_type(buffers[index]) for index in step.inputs]
+        main = bind_fused(step.op, types, operands, results, scratch, n)
+    else:
+        main = BIND[type(step.op)](step.op, operands, results, scratch)
+    if not before and not after:
+        return main
+
+    def run(scalars: Scalars) -> None:
+        for item in before:
+            item()
+        main(scalars)
+        for item in after:
+            item()
+
+    return run
+
+
+def _type(buffer: Buffer) -> TensorType:
+    return TensorType(buffer.shape, buffer.batched, ELEMENTS.get(buffer.dtype, Element.REAL))
+
+
+def _load(buffer: Buffer, blocks: Blocks, n: int, scratch: Scratch, before: list[Work]) -> Operand:
+    """A buffer to read; a 16-bit one is converted before each run."""
+    padded = view(buffer, blocks, n, halo=True)
+    if buffer.dtype in ("bfloat16", "float16"):
+        stored = padded
+        padded = scratch.array(stored.shape, np.float32)
+        before.append(_widen(buffer.dtype, stored, padded))
+    if not any(buffer.halo):
+        return Operand(padded, padded)
+    top, _, left, _ = buffer.halo
+    inner = padded[:, top : top + buffer.shape[0], left : left + buffer.shape[1]]
+    return Operand(inner, padded, buffer.halo)
+
+
+def _result(buffer: Buffer, blocks: Blocks, n: int, scratch: Scratch, after: list[Work]) -> Array:
+    """A buffer to write; a 16-bit one is rounded, and a border zeroed, after each run."""
+    array = view(buffer, blocks, n)
+    if buffer.halo != NO_HALO:
+        after.append(clear_border(view(buffer, blocks, n, halo=True), buffer.halo))
+    if buffer.dtype in ("bfloat16", "float16"):
+        stored = array
+        array = scratch.array(stored.shape, np.float32)
+        after.append(_narrow(buffer.dtype, array, stored))
+    return array
+
+
+def _widen(dtype: str, stored: Array, into: Array) -> Work:
+    def run() -> None:
+        np.copyto(into, bfloat16_values(stored) if dtype == "bfloat16" else stored)
+
+    return run
+
+
+def _narrow(dtype: str, array: Array, stored: Array) -> Work:
+    def run() -> None:
+        np.copyto(stored, bfloat16_bits(array) if dtype == "bfloat16" else array, casting="same_kind")
+
+    return run
