@@ -1,0 +1,39 @@
+"""Collects independent errors, to raise them together."""
+
+from __future__ import annotations
+
+from cnnc.errors import Diagnostic, ProgramError
+from cnnc.source import Span
+
+MAX_ERRORS = 100
+
+
+class TooManyErrors(Exception):
+    """Enough errors to stop; never leaves the frontend."""
+
+
+class Diagnostics:
+    """Errors found so far in one program."""
+
+    def __init__(self) -> None:
+        self.found: list[Diagnostic] = []
+
+    def add(self, span: Span, message: str, hint: str | None = None) -> None:
+        """Note an error, once.
+
+        Raises:
+            TooManyErrors: the text is hopeless; what was found so far is enough to show.
+        """
+        diagnostic = Diagnostic(span, message, hint)
+        if diagnostic in self.found:
+            return
+        self.found.append(diagnostic)
+        if len(self.found) >= MAX_ERRORS:
+            raise TooManyErrors
+
+    def raise_any(self) -> None:
+        """Raises:
+        ProgramError: with all errors found, if any.
+        """
+        if self.found:
+            raise ProgramError(self.found)

@@ -1,0 +1,149 @@
+"""Text to syntax tree: lark's tables, our own loop over tokens, and recovery at the next statement."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import lark
+from lark.exceptions import UnexpectedCharacters, UnexpectedToken
+
+from cnnc.errors import UsageError
+from cnnc.frontend import ast
+from cnnc.frontend.build_ast import BuildAst
+from cnnc.frontend.diagnostics import Diagnostics
+from cnnc.frontend.reading import MAX_BYTES
+from cnnc.frontend.syntax_errors import SyntaxProblem, describe
+from cnnc.resources import resource
+from cnnc.source import Source, Span
+
+# Bounds the time for one text; the longest network of the literature takes a tenth of it.
+MAX_TOKENS = 30_000
+
+_WORD = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\N{MULTIPLICATION SIGN}]|\.[0-9])*|[^\s]|$")
+_REST = re.compile(r"[^;\n#{}]+|#[^\n]*")
+_BLANK = re.compile(r"[ \t\r\u00a0\ufeff]*")
+
+
+@functools.cache
+def grammar() -> lark.Lark:
+    """The parser's tables, made once."""
+    text = resource("grammars", "cnn.lark").read_text(encoding="utf-8")
+    return lark.Lark(text, parser="lalr", propagate_positions=True, maybe_placeholders=False)
+
+
+def parse_collecting(source: Source, diagnostics: Diagnostics) -> ast.Program:
+    """The syntax tree; statements with syntax errors are ``Broken`` in it and noted in ``diagnostics``."""
+    if len(source.text) > MAX_BYTES:
+        raise UsageError(f"{source.name} is larger than {MAX_BYTES:,} characters, the limit for a program")
+    tree = _Run(source, diagnostics).tree()
+    return BuildAst(source, diagnostics).program(tree)
+
+
+class _Run:
+    """One parse: an LR stack fed token by token."""
+
+    def __init__(self, source: Source, diagnostics: Diagnostics) -> None:
+        self.source = source
+        self.diagnostics = diagnostics
+        self.parser = grammar().parse_interactive(source.text)
+        self.position = self.parser.lexer_thread.state.line_ctr
+        self.count = 0
+
+    def tree(self) -> lark.Tree[lark.Token]:
+        while True:
+            at = self.position.char_pos
+            try:
+                for token in self.parser.lexer_thread.lex(self.parser.parser_state):
+                    at = token.start_pos or 0
+                    self._feed(token)
+                    at = self.position.char_pos
+                at = len(self.source.text)
+                result: Any = self.parser.feed_eof()
+                return lark.Tree("start", result.children)
+            except UnexpectedCharacters as error:
+                self._recover(error.pos_in_stream)
+            except UnexpectedToken as error:
+                self._recover(at if error.token.type == "$END" else error.token.start_pos or at)
+
+    def _feed(self, token: lark.Token) -> None:
+        self.count += 1
+        if self.count > MAX_TOKENS:
+            span = self._span(token.start_pos or 0, token.end_pos or 0)
+            self.diagnostics.add(span, f"the program is longer than {MAX_TOKENS:,} words")
+            self.diagnostics.raise_any()
+        if self._glued(token):
+            # `3x3` where only an integer may stand must not fall apart into `3` and `x3`.
+            raise UnexpectedToken(token, set(self.parser.choices()))
+        self.parser.feed_token(token)
+
+    def _glued(self, token: lark.Token) -> bool:
+        end = token.end_pos or 0
+        after = self.source.text[end : end + 1]
+        return token.type != "_SEP" and _is_word(token[-1:]) and _is_word(after)
+
+    def _recover(self, at: int) -> None:
+        """Note the error, put ERROR in the statement's place, and go on behind it (yacc's error token)."""
+        text = self.source.text
+        at = _BLANK.match(text, at).end()  # type: ignore[union-attr]  # matches the empty string too
+        match = _WORD.match(text, at)
+        end = match.end() if match else at
+        state = self.parser.parser_state
+        problem = SyntaxProblem(self._span(at, max(end, at)), frozenset(self.parser.choices()), tuple(state.value_stack))
+        describe(problem, self.diagnostics)
+        dropped = self._unwind()
+        start = min([at, *dropped])
+        stop = self._skip(at)
+        mark = lark.Token("ERROR", _first_word(text, start), start_pos=start, end_pos=max(stop, start))
+        self.parser.feed_token(mark)
+        self.position.char_pos = stop
+
+    def _unwind(self) -> list[int]:
+        """Pop until a statement may stand here; start offsets of what was popped."""
+        state = self.parser.parser_state
+        starts: list[int] = []
+        while "ERROR" not in self.parser.choices():
+            state.state_stack.pop()
+            starts.append(_start(state.value_stack.pop()))
+        return [start for start in starts if start >= 0]
+
+    def _skip(self, at: int) -> int:
+        """The end of the broken statement: a new line, `;` or the brace that closes around it."""
+        text = self.source.text
+        inside = any(isinstance(value, lark.Token) and value == "{" for value in self.parser.parser_state.value_stack)
+        depth = 0
+        while at < len(text):
+            match = _REST.match(text, at)
+            if match:
+                at = match.end()
+                continue
+            char = text[at]
+            if depth == 0 and (char in ";\n" or (char == "}" and inside)):
+                break
+            depth = max(0, depth + (char == "{") - (char == "}"))
+            at += 1
+        return at
+
+    def _span(self, start: int, end: int) -> Span:
+        return Span(self.source, start, end)
+
+
+def _is_word(char: str) -> bool:
+    return char.isascii() and (char.isalnum() or char == "_") if char else False
+
+
+def _first_word(text: str, start: int) -> str:
+    match = _WORD.match(text, start)
+    return match.group() if match else ""
+
+
+def _start(value: object) -> int:
+    """Where a value of the LR stack begins, -1 if it is empty."""
+    if isinstance(value, lark.Token):
+        return value.start_pos if value.start_pos is not None and value.type != "_SEP" else -1
+    if isinstance(value, lark.Tree):
+        return -1 if value.meta.empty else int(value.meta.start_pos)
+    if isinstance(value, list):
+        return next((start for start in map(_start, value) if start >= 0), -1)
+    return -1
