@@ -11,13 +11,13 @@ from cnnc.ir.types import format_shape
 from cnnc.train.protocol import Array
 
 SIDE = 8  # pixels of a scan
-SHARE = 20 / 32  # of the input's smaller side that a scan gets: LeNet-5 reads 20x20 digits on 32x32
+SHARE = 22 / 32  # of the input's smaller side that a scan gets; LeNet-5 saw digits of 20 to 28 pixels on 32
 
 
 def load_digits(input_shape: tuple[int, ...]) -> list[tuple[Array, Array]]:
     """The 1797 scans of 8x8 as one part: float32 ``[1797, H, W, C]`` and their labels.
 
-    As in MNIST, a scan is enlarged (bilinearly, to 5/8 of the input's smaller side), laid with its centre of
+    As in MNIST, a scan is enlarged (bilinearly, to 22/32 of the input's smaller side), laid with its centre of
     mass on the middle of the input, and repeated for each channel. Pixels are scaled to mean 0 and variance 1
     over all scans, as the LeNet-5 paper asks for.
 
