@@ -1,7 +1,8 @@
 """Checks a compilation against the oracle: each fused group alone, and every output of the passes.
 
 The oracle evaluates the unfused graph in float64. Each step then runs by itself, on the oracle's own
-values as its operands, into poisoned buffers, so that an error stays in the group that made it.
+values (rounded as the step's buffers store them), into poisoned buffers, and is compared with the
+oracle on the same operands, so that an error stays in the group that made it.
 """
 
 from __future__ import annotations
@@ -105,19 +106,27 @@ class _Check:
             self._poison(schedule.buffers[step.workspace], blocks)
         for slot, value in zip(step.inputs, node.operands, strict=True):
             self.device.write(schedule.buffers[slot], blocks, self.scalars.n, self.values[value])
+        # What the step reads is what the oracle gets: rounding an operand is not the step's error.
+        operands = [_exact(self.device.read(schedule.buffers[slot], blocks, self.scalars.n)) for slot in step.inputs]
+        wanted = evaluate_op(node.op, operands, self.scalars)
+        floor = _cancellation_floor(node.op, operands, self.scalars)
         executor.run(schedule, [step], blocks, self.scalars)
-        floor = _cancellation_floor(node.op, [self.values[value] for value in node.operands], self.scalars)
         worst = 0.0
-        for index, slot in enumerate(step.outputs):
+        for slot, want in zip(step.outputs, wanted, strict=True):
             if slot is not None:
                 got = self.device.read(schedule.buffers[slot], blocks, self.scalars.n)
-                worst = max(worst, relative_error(got, self.values[node.value(index)], floor))
+                worst = max(worst, relative_error(got, want, floor))
         return worst
 
     def _poison(self, buffer: Buffer, blocks: Mapping[Key, Any]) -> None:
         shape = (self.scalars.n, *buffer.shape) if buffer.batched else buffer.shape
         fill = 255 if buffer.dtype == "uint8" else np.nan
         self.device.write(buffer, blocks, self.scalars.n, np.full(shape, fill))
+
+
+def _exact(array: Array) -> Array:
+    """Floats in float64; integers as they are."""
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 def relative_error(got: Array, want: Array, floor: float = 0.0) -> float:
