@@ -54,13 +54,13 @@ def test_help_explains_itself(command: str, capsys: Capture) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_missing_file(here: Path, command: str, capsys: Capture) -> None:
-    assert failure(arguments(command, "none.cnn"), capsys) == "none.cnn: No such file or directory"
+    assert failure(arguments(command, "none.cnn"), capsys) == "none.cnn: no such file"
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "run"])
 def test_a_folder(here: Path, command: str, capsys: Capture) -> None:
     (here / "folder").mkdir()
-    assert "folder: Is a directory" in failure(arguments(command, "folder"), capsys)
+    assert failure(arguments(command, "folder"), capsys) == "folder is a folder, not a program"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -68,8 +68,8 @@ def test_a_folder(here: Path, command: str, capsys: Capture) -> None:
 def test_a_file_that_is_no_right_program(here: Path, command: str, content: bytes, capsys: Capture) -> None:
     (here / "bad.cnn").write_bytes(content)
     message = failure(arguments(command, "bad.cnn"), capsys)
-    assert message.startswith("bad.cnn:")
-    assert message.isprintable() or "\n" in message
+    assert message.startswith("bad.cnn")
+    assert message.replace("\n", "").isprintable()
 
 
 def test_check_reports_every_file(here: Path, capsys: Capture) -> None:
@@ -78,7 +78,7 @@ def test_check_reports_every_file(here: Path, capsys: Capture) -> None:
     printed = capsys.readouterr()
     assert printed.out == "tiny.cnn: ok\n"
     assert printed.err.startswith("bad.cnn:3:")
-    assert printed.err.endswith("cnnc: error: none.cnn: No such file or directory\n")
+    assert printed.err.endswith("cnnc: error: none.cnn: no such file\n")
 
 
 @pytest.mark.parametrize(

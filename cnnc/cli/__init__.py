@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 is success, 1 a check that found something, 2 bad input with one sentence on stderr.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that lacks a character of a comment shows its code rather than stopping the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args = parse(argv)
         command = importlib.import_module(f"cnnc.cli.{args.command}")

@@ -9,6 +9,8 @@ from rich.text import Text
 
 from cnnc.errors import ProgramError
 
+PIPE_WIDTH = 160
+
 
 def say_error(error: BaseException | str) -> None:
     """One error on stderr: a program's errors as they are, all else as ``cnnc: error: sentence``."""
@@ -28,8 +30,8 @@ def write_stdout(text: str) -> None:
 
 
 def console() -> Console:
-    """For tables and progress on stdout."""
-    return Console(highlight=False)
+    """For tables and progress on stdout; a file or pipe has room for the widest table."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def _sentence(error: BaseException | str) -> str:
