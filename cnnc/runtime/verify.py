@@ -152,7 +152,7 @@ def _cancellation_floor(op: ops.Op, operands: list[Array], scalars: Scalars) -> 
 def canonical_output(graph: Graph, name: str, value: Value, array: Array) -> Array:
     """An output in an order that does not depend on how a pass stores parameters: gradients as PyTorch has them."""
     kind, _, parameter = name.partition(":")
-    if kind != "grad":
+    if kind != "grad" or array.ndim == 1:
         return array
     leaves = [node.op.spec for node in graph.walk() if isinstance(node.op, ops.Parameter)]
     stored = next(spec for spec in leaves if spec.name == parameter and spec.shape == graph.type_of(value).shape)
