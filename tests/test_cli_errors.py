@@ -136,7 +136,8 @@ def test_outputs_that_cannot_be_written(here: Path, capsys: Capture) -> None:
     run = ["run", "tiny.cnn", "--input", "x.npy", "--device", "cpu", "-o"]
     assert "missing/y.npy: No such file or directory" in failure([*run, os.path.join("missing", "y.npy")], capsys)
     assert ".: Is a directory" in failure([*run, "."], capsys)
-    train = ["train", "tiny.cnn", "--data", "digits", "--device", "cpu", "--out"]
+    np.savez("d.npz", x=np.zeros((5, 6, 5, 2)), y=np.zeros(5, int))
+    train = ["train", "tiny.cnn", "--data", "d.npz", "--device", "cpu", "--out"]
     assert failure([*train, "tiny.cnn"], capsys).startswith("tiny.cnn")
     assert failure(["compile", "tiny.cnn", "-o", "tiny.cnn"], capsys).startswith("tiny.cnn")
     assert (here / "tiny.cnn").read_text() == TINY

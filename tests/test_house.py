@@ -1,4 +1,4 @@
-"""The house: metadata, layers, file sizes, and what the wheel holds."""
+"""The house: layers, metadata, file sizes, and what the wheel holds."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import ast
 import subprocess
 import sys
 import zipfile
-from importlib import metadata
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+
+import cnnc
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(path for folder in ("cnnc", "tests", "examples") for path in (ROOT / folder).rglob("*.py"))
@@ -58,34 +60,42 @@ def test_the_package_imports_only_what_it_declares() -> None:
     assert used - set(sys.stdlib_module_names) - {"cnnc"} <= declared | optional
 
 
-def test_metadata() -> None:
-    facts = metadata.metadata("cnnc")
-    assert facts["License-Expression"] == "Apache-2.0"
-    assert facts["Requires-Python"] == ">=3.10"
-    core = {line.split(">")[0] for line in metadata.requires("cnnc") or () if "extra ==" not in line}
-    assert core == {"lark", "networkx", "numpy", "rich", "safetensors", "triton"}
-    pinned = [line for line in metadata.requires("cnnc") or () if line.startswith("torch") and '"dev"' in line]
-    assert [line.partition(";")[0].strip() for line in pinned] == ["torch==2.13.0"]
-
-
 def test_the_license_is_whole() -> None:
     text = (ROOT / "LICENSE").read_text()
     assert "Version 2.0, January 2004" in text
     assert text.rstrip().endswith("limitations under the License.")
 
 
-def test_the_wheel_holds_grammars_and_models(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    """The wheel built from this checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
     # Without isolation: hatchling is in the dev extra, and the test needs no network.
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+    (path,) = folder.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_wheel_holds_grammars_and_models(wheel: zipfile.ZipFile) -> None:
+    names = set(wheel.namelist())
     for folder in ("grammars", "models"):
         shipped = {f"cnnc/_data/{folder}/{path.name}" for path in (ROOT / folder).iterdir()}
         assert shipped
         assert shipped <= names
     assert "cnnc/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "grammars/", "models/"))]
+
+
+def test_the_wheel_says_what_it_needs(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    facts = message_from_bytes(wheel.read(name))
+    assert (facts["License-Expression"], facts["Requires-Python"]) == ("Apache-2.0", ">=3.10")
+    assert facts["Version"] == cnnc.__version__
+    needs = [line.partition(";")[::2] for line in facts.get_all("Requires-Dist", [])]
+    core = {need.partition(">")[0] for need, condition in needs if "extra ==" not in condition}
+    assert core == {"lark", "networkx", "numpy", "rich", "safetensors", "triton"}
+    assert [need for need, condition in needs if need.startswith("torch") and "dev" in condition] == ["torch==2.13.0"]
 
 
 @pytest.mark.slow
