@@ -64,12 +64,20 @@ def test_a_folder(here: Path, command: str, capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("content", [b"", bytes(range(256)), b"\xff\xfe\x00", b"model x\ninput 6x5x2\nconv 4 9x9\n"])
-def test_a_file_that_is_no_right_program(here: Path, command: str, content: bytes, capsys: Capture) -> None:
+@pytest.mark.parametrize("content", [bytes(range(256)), b"\xff\xfe\x00", b"\x00\x1b[2J(", b"model x\ninput 6x\n"])
+def test_a_file_that_is_no_program(here: Path, command: str, content: bytes, capsys: Capture) -> None:
     (here / "bad.cnn").write_bytes(content)
     message = failure(arguments(command, "bad.cnn"), capsys)
     assert message.startswith("bad.cnn")
     assert message.replace("\n", "").isprintable()
+
+
+# A formatter asks only that a program be well formed.
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "fmt"])
+@pytest.mark.parametrize("content", [b"", b"model x\ninput 6x5x2\nconv 4 9x9\n"])
+def test_a_program_that_is_wrong(here: Path, command: str, content: bytes, capsys: Capture) -> None:
+    (here / "bad.cnn").write_bytes(content)
+    assert failure(arguments(command, "bad.cnn"), capsys).startswith("bad.cnn:")
 
 
 def test_check_reports_every_file(here: Path, capsys: Capture) -> None:
