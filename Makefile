@@ -31,6 +31,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 demo: $(VENV)/.demo
 	$(BIN)/cnnc summary models/lenet5.cnn
+	@rm -rf $(OUT)
 	$(BIN)/cnnc train models/lenet5.cnn --data digits --out $(OUT)
 	$(BIN)/python examples/show_digits.py $(OUT)/best.safetensors
 
