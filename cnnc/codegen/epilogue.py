@@ -19,15 +19,15 @@ from cnnc.ir.plan import Buffer
 
 ACTIVATION = {
     "relu": "tl.where({x} <= 0.0, 0.0, {x})",
-    "tanh": "tanh({x})",
-    "sigmoid": "sigmoid({x})",
+    "tanh": "tanh_of({x})",
+    "sigmoid": "sigmoid_of({x})",
 }
 ACTIVATION_GRAD = {
     "relu": "tl.where({y} <= 0.0, 0.0, {dy})",
-    "tanh": "{dy} * (1.0 - {y} * {y})",
+    "tanh": "{dy} * (1.0 - {y}) * (1.0 + {y})",
     "sigmoid": "{dy} * {y} * (1.0 - {y})",
 }
-HELPERS = {"tanh": ["tanh"], "sigmoid": ["sigmoid"]}
+HELPERS = {"tanh": ["tanh_of"], "sigmoid": ["sigmoid_of"]}
 
 
 @dataclass
@@ -134,7 +134,7 @@ PARTS: dict[type[Op], tuple[tuple[str, ...], Part]] = {
     ops.BiasAdd: (("x", "bias"), _bias),
     ops.Activation: (("x",), _activation),
     ops.ActivationGrad: (("dy", "y"), _activation_grad),
-    ops.Add: (("a", "b"), _bias),
+    ops.Add: (("x", "residual"), _bias),
     ops.Dropout: (("x",), _dropout),
     ops.BatchNorm: (("x", "gamma", "beta", "mean", "var"), _batch_norm),
     ops.BatchNormInputGrad: (("dy", "x", "mean", "var", "gamma", "dgamma", "dbeta"), _batch_norm_input_grad),

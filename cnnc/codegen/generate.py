@@ -98,9 +98,7 @@ def _table(plan: Plan, schedule: Schedule, library: Library) -> LaunchTable:
     return LaunchTable(schedule.low, schedule.high, launches(schedule.prepare), launches(schedule.steps))
 
 
-def _emit(
-    plan: Plan, step: Step, buffers: Mapping[int, Buffer], library: Library, batch: int
-) -> tuple[Launch, ...]:
+def _emit(plan: Plan, step: Step, buffers: Mapping[int, Buffer], library: Library, batch: int) -> tuple[Launch, ...]:
     context = Context(step, buffers, library, plan.target == INTERPRET, batch)
     EMITTERS[type(context.anchor)](context)
     return tuple(context.launches)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 HELPERS: dict[str, str] = {
-    "tanh": '''
+    "tanh_of": '''
 @triton.jit
-def tanh(x):
+def tanh_of(x):
     """Hyperbolic tangent; near 0, where the quotient cancels, its series."""
     e = tl.exp(-2.0 * tl.abs(x))
     y = (1.0 - e) / (1.0 + e)
     square = x * x
-    series = x * (1.0 + square * (-0.33333334 + square * (0.13333334 - square * 0.053968254)))
-    return tl.where(square < 0.01, series, tl.where(x < 0.0, -y, y))
+    tail = 0.13333334 + square * (-0.053968254 + square * 0.021869488)
+    series = x * (1.0 + square * (-0.33333334 + square * tail))
+    return tl.where(square < 0.09, series, tl.where(x < 0.0, -y, y))
 ''',
-    "sigmoid": '''
+    "sigmoid_of": '''
 @triton.jit
-def sigmoid(x):
+def sigmoid_of(x):
     """Logistic function, without overflow on either side."""
     e = tl.exp(-tl.abs(x))
     return tl.where(x < 0.0, e, 1.0) / (1.0 + e)

@@ -15,7 +15,7 @@ class Library:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._taken: set[str] = set(HELPERS)
         self._helpers: list[str] = []
 
     def add(self, kernel: Kernel) -> str:

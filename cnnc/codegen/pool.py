@@ -103,8 +103,8 @@ def emit_avg_pool(context: Context) -> None:
     kernel.write("acc = tl.full((BM, BN), 0.0, tl.float32)")
     kernel.body.append(WINDOW_LOAD.strip("\n") + "\n    acc += value")
     kernel.write(DIVISOR)
-    kernel.write("mean = acc / divisor[:, None]")
-    _end(context, kernel, rows, ["mean"], x.shape[2])
+    kernel.write("average = acc / divisor[:, None]")
+    _end(context, kernel, rows, ["average"], x.shape[2])
 
 
 def _declare_counted(kernel: Kernel, window: Window, count_pad: bool) -> None:
@@ -167,10 +167,10 @@ def emit_global_avg_pool(context: Context) -> None:
         for pixel in range(H * W):
             x_at = x_image + (pixel // W * x_h + pixel % W * x_w)
             acc += tl.load(x_at, mask=live[:, None] & channel_live[None, :], other=0.0).to(tl.float32)
-        mean = acc / (H * W * 1.0)
+        average = acc / (H * W * 1.0)
         """
     )
-    _end(context, kernel, rows, ["mean"], x.shape[2])
+    _end(context, kernel, rows, ["average"], x.shape[2])
 
 
 def emit_global_avg_pool_grad(context: Context) -> None:

@@ -113,8 +113,7 @@ def test_conv_with_a_gpu_tile(name: str, kind: str, device: str) -> None:
     assert relative_error(found, case.expected()[KINDS.index(kind)]) < TOLERANCE["float32"]
 
 
-@pytest.mark.parametrize("name", ["3x3 same", "few channels", "groups"])
-@pytest.mark.parametrize("splits", [2, 4, 64])
+@pytest.mark.parametrize(("name", "splits"), [("3x3 same", 2), ("few channels", 16), ("groups", 2)])
 def test_wgrad_split(name: str, splits: int, device: str) -> None:
     """More splits than blocks of rows too: the idle ones must leave zeros."""
     case = Case(name)

@@ -1,0 +1,69 @@
+"""Softmax, cross-entropy and the batch mean against torch in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from one_step import Operand, image, relative_error, run_step
+from torch.nn import functional
+
+from cnnc.ir import ops
+from cnnc.ir.plan import Tile
+from cnnc.ir.types import Element
+from cnnc.runtime.scalars import Scalars
+
+TOLERANCE = 1e-6
+TILES = [None, Tile(2, 4, 1)]  # the second takes several blocks of channels
+
+
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("shape", [(5, 10), (1, 1), (3, 2, 4, 7), (2, 1000)])
+def test_softmax(shape: tuple[int, ...], tile: Tile | None, device: str, target: str) -> None:
+    if shape[-1] > 100 and tile is not None:
+        tile = Tile(2, 256, 1)
+    rng = np.random.default_rng(14)
+    x = (10 * rng.standard_normal(shape)).astype(np.float32)
+    dy = rng.standard_normal(shape).astype(np.float32)
+    (y,) = run_step(ops.Softmax(), [image(x)], device=device, target=target, tile=tile)
+    assert y is not None
+    expected = torch.softmax(torch.tensor(x).double(), -1).numpy()
+    assert relative_error(y, expected) < TOLERANCE
+    (dx,) = run_step(ops.SoftmaxGrad(), [image(dy), image(y)], device=device, target=target, tile=tile)
+    assert dx is not None
+    exact = y.astype(np.float64)
+    expected_dx = exact * (dy - (dy * exact).sum(-1, keepdims=True))
+    # The difference cancels where one class has all the weight, so the scale is the operands'.
+    assert np.abs(dx - expected_dx).max() < TOLERANCE * max(1.0, np.abs(dy).max())
+
+
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("shape", [(5, 10), (1, 1), (67, 13)])
+def test_cross_entropy(
+    shape: tuple[int, int], tile: Tile | None, wanted: tuple[bool, bool], device: str, target: str
+) -> None:
+    rng = np.random.default_rng(15)
+    logits = (20 * rng.standard_normal(shape)).astype(np.float32)
+    label = rng.integers(0, shape[1], shape[0]).astype(np.int32)
+    scalars = Scalars(shape[0], loss_scale=8.0)
+    operands = [image(logits), Operand(label, True, Element.LABEL)]
+    loss, dlogits = run_step(
+        ops.CrossEntropy(), operands, device=device, target=target, tile=tile, wanted=wanted, scalars=scalars
+    )
+    t = torch.tensor(logits).double().requires_grad_()
+    losses = functional.cross_entropy(t, torch.tensor(label).long(), reduction="none")
+    (expected,) = torch.autograd.grad(losses.mean() * 8.0, t)
+    assert (loss is not None, dlogits is not None) == wanted
+    if loss is not None:
+        assert relative_error(loss, losses.detach().numpy()) < TOLERANCE
+    if dlogits is not None:
+        assert np.abs(dlogits - expected.numpy()).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("n", [1, 3, 1025])
+def test_batch_mean(n: int, device: str) -> None:
+    x = np.random.default_rng(16).random(n).astype(np.float32)
+    (found,) = run_step(ops.BatchMean(), [Operand(x, True, Element.ACC)], device=device)
+    assert found is not None
+    assert relative_error(found, np.array(x.astype(np.float64).mean())) < TOLERANCE
