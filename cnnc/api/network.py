@@ -53,8 +53,9 @@ class Network:
         self.step = 0
         self._session = Session(model, open_device(device, self.dtype), self.dtype)
         self._last_output: Array | None = None
-        for name, value in initial_values(model.params(), self.seed).items():
-            self._set(self._spec(name), value)
+        values = initial_values(model.params(), self.seed)
+        for spec in model.params():
+            self._set(spec, values[spec.name])
 
     # -- what it is -------------------------------------------------------------------------------
 
@@ -153,7 +154,7 @@ class Network:
         return float(outputs["loss"]), outputs["logits"]
 
     def _gradients(self) -> dict[str, Array]:
-        return {spec.name: self._session.get(spec, Space.GRADS) for spec in self.model.params() if spec.trainable}
+        return {spec.name: self._session.get(spec.name, Space.GRADS) for spec in self.model.params() if spec.trainable}
 
     def _scalars(self, n: int) -> Scalars:
         sgd = self.train_config.optimizer
@@ -221,7 +222,7 @@ class Network:
 
     def state_dict(self) -> dict[str, Array]:
         """Parameters and running statistics in program order, in PyTorch's names and layouts."""
-        return {spec.name: self._session.get(spec, _space(spec)) for spec in self.model.params()}
+        return {spec.name: self._session.get(spec.name, _space(spec)) for spec in self.model.params()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over weights; nothing changes unless every key fits.
@@ -244,7 +245,7 @@ class Network:
         """The optimiser's running sums by parameter name; empty for a network compiled for inference."""
         if not self.training:
             return {}
-        return {spec.name: self._session.get(spec, Space.MOMENTUM) for spec in self.model.params() if spec.trainable}
+        return {spec.name: self._session.get(spec.name, Space.MOMENTUM) for spec in self.model.params() if spec.trainable}
 
     def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
         """Take over the optimiser's running sums."""
@@ -252,7 +253,7 @@ class Network:
         for spec in self.model.params():
             if spec.trainable and spec.name in state:
                 value = inputs.parameter(state[spec.name], spec.name, spec.torch_shape)
-                self._session.set(spec, Space.MOMENTUM, value)
+                self._session.set(spec.name, Space.MOMENTUM, value)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write program, weights and optimiser state to one file, for ``cnnc.load``."""
@@ -260,11 +261,8 @@ class Network:
         facts = Facts(source.name, source.text, self.dtype, self.training, self.seed, self.step)
         write_saved(Saved(facts, self.state_dict(), self.optimizer_state()), path)
 
-    def _spec(self, name: str) -> ParamSpec:
-        return next(spec for spec in self.model.params() if spec.name == name)
-
     def _set(self, spec: ParamSpec, value: Array) -> None:
-        self._session.set(spec, _space(spec), value)
+        self._session.set(spec.name, _space(spec), value)
 
 
 def _space(spec: ParamSpec) -> Space:

@@ -101,8 +101,15 @@ class BufferTable:
         if isinstance(op, ops.Input):
             return Space.INPUT, root.node
         if isinstance(op, ops.Parameter):
+            self._check_stored(op.spec)
             return self._parameter_space(op.spec, op.element), op.spec.name
         return (Space.CONST if root.node in self.constant else Space.WORK), str(value).lstrip("%")
+
+    def _check_stored(self, spec: ParamSpec) -> None:
+        """All plans read one arena: a leaf that wants another order of elements is a bug in a pass."""
+        stored = (self.arenas.params if spec.trainable else self.arenas.state).spec(spec.name)
+        if (stored.view, stored.perm) != (spec.view, spec.perm):
+            raise AssertionError(f"{spec} is stored as {stored}")
 
     def _parameter_space(self, spec: ParamSpec, element: Element) -> Space:
         if not spec.trainable:

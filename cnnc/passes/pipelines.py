@@ -22,6 +22,7 @@ from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.lower_batchnorm import lower_batchnorm
 from cnnc.passes.plan import arena_plan, make_plan
 from cnnc.passes.pointwise_conv import pointwise_conv
+from cnnc.passes.rewrite import spec_of
 from cnnc.passes.training_mode import inference_mode, training_mode
 
 Pass = Callable[[Graph], Graph]
@@ -95,8 +96,14 @@ def optimise(model: Model, variant: str) -> Graph:
 
 @lru_cache(maxsize=64)
 def arenas_of(model: Model) -> Arenas:
-    """Arenas of all declared parameters, dead or alive, in program order."""
-    params = model.params()
+    """Arenas of all declared parameters, dead or alive, in program order, as all plans store them.
+
+    The stored layout is what ``flatten_linear`` reads, which runs in every pipeline.
+    """
+    graph = flatten_linear(model.graph)
+    read = {value.node for node in graph.walk() for value in node.operands}
+    stored = {spec.name: spec for name in read if (spec := spec_of(graph[name])) is not None}
+    params = [stored.get(spec.name, spec) for spec in model.params()]
     return Arenas(
         Arena(tuple(spec for spec in params if spec.trainable)),
         Arena(tuple(spec for spec in params if not spec.trainable)),

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value, finish, rebuild
+from cnnc.ir.params import ParamSpec
 from cnnc.ir.types import Element
 
 
@@ -54,6 +55,11 @@ def parameter_of(graph: Graph, value: Value) -> ops.Parameter:
     if not isinstance(op, ops.Parameter):
         raise TypeError(f"{value} is not a parameter")
     return op
+
+
+def spec_of(node: Node) -> ParamSpec | None:
+    """The parameter that a node is; None if it is something else."""
+    return node.op.spec if isinstance(node.op, ops.Parameter) else None
 
 
 def reread(rewriter: Rewriter, value: Value, suffix: str, element: Element, squeeze: tuple[int, ...] | None) -> Value:

@@ -84,7 +84,7 @@ class Session:
 
     # -- runs -------------------------------------------------------------------------------------
 
-    def run(self, variant: str, inputs: Mapping[str, np.ndarray], scalars: Scalars) -> dict[str, np.ndarray]:
+    def run(self, variant: str, inputs: Mapping[str, np.ndarray[Any, Any]], scalars: Scalars) -> dict[str, np.ndarray[Any, Any]]:
         """Run a variant on ``scalars.n`` images; gives the OUTPUT buffers by name.
 
         Raises:
@@ -162,17 +162,22 @@ class Session:
 
     # -- parameters -------------------------------------------------------------------------------
 
-    def get(self, spec: ParamSpec, space: Space) -> np.ndarray:
+    def get(self, name: str, space: Space) -> np.ndarray[Any, Any]:
         """A parameter, gradient, momentum or running statistic in PyTorch's layout."""
-        return to_torch(spec, self.device.read(self._arena_buffer(spec, space), self._shared, 1))
+        spec, buffer = self._stored(name, space)
+        return to_torch(spec, self.device.read(buffer, self._shared, 1))
 
-    def set(self, spec: ParamSpec, space: Space, array: np.ndarray) -> None:
-        self.device.write(self._arena_buffer(spec, space), self._shared, 1, to_stored(spec, array))
+    def set(self, name: str, space: Space, array: np.ndarray[Any, Any]) -> None:
+        """Put such an array where the plans read it."""
+        spec, buffer = self._stored(name, space)
+        self.device.write(buffer, self._shared, 1, to_stored(spec, array))
         self._version += 1
 
-    def _arena_buffer(self, spec: ParamSpec, space: Space) -> Buffer:
+    def _stored(self, name: str, space: Space) -> tuple[ParamSpec, Buffer]:
+        """How the arena stores it, and where."""
         arena: Arena = self.arenas.state if space is Space.STATE else self.arenas.params
+        spec = arena.spec(name)
         dtype = resolve(Element.ACC, self.dtype)
         axes = "".join(str(axis) for axis in range(len(spec.shape)))
-        offset = Size(c=arena.offset(spec.name) * ITEM_BYTES[dtype])
-        return Buffer(0, spec.name, space, dtype, spec.shape, False, axes, offset, Size(c=spec.count))
+        offset = Size(c=arena.offset(name) * ITEM_BYTES[dtype])
+        return spec, Buffer(0, name, space, dtype, spec.shape, False, axes, offset, Size(c=spec.count))
