@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Union
 
 from cnnc.source import Source, Span
 
@@ -46,7 +45,7 @@ class Negative:
     depth: int = 0
 
 
-Expression = Union[Integer, Name, Binary, Negative]
+Expression = Integer | Name | Binary | Negative
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Dims:
     span: Span = field(compare=False, repr=False)
 
 
-OptionValue = Union[Expression, Tuple, Real, Dims, None]
+OptionValue = Expression | Tuple | Real | Dims | None
 
 
 @dataclass(frozen=True)
@@ -165,7 +164,7 @@ class Broken:
     span: Span = field(compare=False, repr=False)
 
 
-Item = Union[ModelName, InputShape, Default, Order, Widths, Classes, Layer, Train, Broken]
+Item = ModelName | InputShape | Default | Order | Widths | Classes | Layer | Train | Broken
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,3 @@ class Program:
 
     items: tuple[Item, ...]
     source: Source = field(compare=False, repr=False)
-
-    def only(self, kind: type[Item]) -> list[Item]:
-        """Items of one kind, in order."""
-        return [item for item in self.items if isinstance(item, kind)]

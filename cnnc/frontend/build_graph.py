@@ -58,7 +58,7 @@ class GraphBuilder:
         self._dropouts = 0
         # What the next layer reads, None after a failed layer, and how messages call it.
         self.current: Value | None = self.graph.add("input", ops.Input(input_shape), layer="input").value()
-        self._origin = "the program's input"
+        self._origin = "the program's"
 
     def add(self, layer: Resolved) -> None:
         """Add a layer, or note why it does not fit; check its assertion."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from cnnc.errors import Diagnostic, ProgramError
 from cnnc.source import Span
 
 MAX_ERRORS = 100
+_LONG_QUOTE = re.compile(r"`([^`]{40})[^`]+`")
 
 
 class TooManyErrors(Exception):
@@ -24,7 +27,7 @@ class Diagnostics:
         Raises:
             TooManyErrors: the text is hopeless; what was found so far is enough to show.
         """
-        diagnostic = Diagnostic(span, message, hint)
+        diagnostic = Diagnostic(span, _clipped(message), _clipped(hint) if hint else None)
         if diagnostic in self.found:
             return
         self.found.append(diagnostic)
@@ -37,3 +40,8 @@ class Diagnostics:
         """
         if self.found:
             raise ProgramError(self.found)
+
+
+def _clipped(text: str) -> str:
+    """Quoted words of the program cut to a readable length."""
+    return _LONG_QUOTE.sub(r"`\1...`", text)

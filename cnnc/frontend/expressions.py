@@ -13,7 +13,9 @@ class _Failure(Exception):
     """Already noted; unwinds one expression."""
 
 
-def integer(expression: ast.Expression, diagnostics: Diagnostics, least: int | None = None, what: str = "it") -> int | None:
+def integer(
+    expression: ast.Expression, diagnostics: Diagnostics, least: int | None = None, what: str = "it"
+) -> int | None:
     """The value of an expression, or None after noting why it has none.
 
     ``least`` is the smallest value allowed for ``what``.

@@ -61,7 +61,8 @@ def _with_comments(pieces: Iterator[_Piece], source: Source) -> Iterator[_Piece 
             continue
         if waiting is not None:
             last = piece is None or piece.source_line > waiting.source_line
-            yield replace(waiting, line=replace(waiting.line, comment=_comment(source, waiting.source_line) if last else ""))
+            comment = _comment(source, waiting.source_line) if last else ""
+            yield replace(waiting, line=replace(waiting.line, comment=comment))
             at = waiting.source_line + 1 if last else waiting.source_line
         depth = waiting.depth if waiting is not None else 0
         if waiting is not None and waiting.line.body == "train {":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Union
 
 from cnnc.ir.window import Pad, Pair
 from cnnc.source import Span
@@ -115,4 +114,4 @@ class FailedLayer:
     place: Place
 
 
-Resolved = Union[ConvLayer, DenseLayer, PoolLayer, NormLayer, DropoutLayer, BareLayer, FailedLayer]
+Resolved = ConvLayer | DenseLayer | PoolLayer | NormLayer | DropoutLayer | BareLayer | FailedLayer

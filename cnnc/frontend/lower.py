@@ -79,10 +79,12 @@ def _input_shape(program: ast.Program, diagnostics: Diagnostics) -> tuple[int, .
     if shape is None:
         return None
     if len(shape) not in (1, 3):
-        diagnostics.add(item.dims.span, f"an input with {len(shape)} extents", "write HxWxC, or one number for a vector")
+        hint = "write HxWxC, or one number for a vector"
+        diagnostics.add(item.dims.span, f"an input with {len(shape)} extents", hint)
         return None
     if math.prod(shape) > MAX_ELEMENTS:
-        diagnostics.add(item.dims.span, f"input {format_shape(shape)} is too large", f"the limit is {MAX_ELEMENTS:,} values")
+        hint = f"the limit is {MAX_ELEMENTS:,} values"
+        diagnostics.add(item.dims.span, f"input {format_shape(shape)} is too large", hint)
         return None
     return shape
 

@@ -12,7 +12,7 @@ from cnnc.frontend.expressions import integer
 from cnnc.frontend.names import Names
 from cnnc.source import Span
 
-MAX_LAYERS = 5000
+MAX_LAYERS = 2000
 
 _LETTER = re.compile(r"(?P<letter>[A-Z])(?P<size>\d+(?:x\d+)?)?(?P<stride>/\d+)?", re.ASCII)
 _KEYWORD = {
@@ -25,6 +25,7 @@ _KEYWORD = {
     "F": "fc",
     "S": "fc",
 }
+_KNOWN = ", ".join(f"{letter} {what}" for letter, what in vocabulary.LETTERS.items())
 _WITH_WIDTH = "CF"
 _WITH_SIZE = "CPA"
 
@@ -96,11 +97,8 @@ def _read(word: ast.Name, diagnostics: Diagnostics) -> list[re.Match[str] | None
         else:
             char = word.text[at]
             if char not in unknown:
-                start = word.span.start + at
-                known = ", ".join(f"{letter} {what}" for letter, what in vocabulary.LETTERS.items())
-                diagnostics.add(
-                    Span(word.span.source, start, start + 1), f"unknown letter `{char}` in `Order`", f"letters are {known}"
-                )
+                span = Span(word.span.source, word.span.start + at, word.span.start + at + 1)
+                diagnostics.add(span, f"unknown letter `{char}` in `Order`", f"letters are {_KNOWN}")
             unknown.add(char)
             letters.append(None)
         at = match.end() if match else at + 1
@@ -114,19 +112,19 @@ def _entries(words: list[_Word], widths: ast.Widths | None, diagnostics: Diagnos
     takers = [word for word in words if word.needs]
     count = len(widths.entries)
     for word in takers[count:]:
-        hint = f"`Nf` has {count} entries for {len(takers)} words with C or F; add a width for `{word.word.text[:40]}`"
-        diagnostics.add(word.word.span, f"the word `{word.word.text[:40]}` has no width", hint)
+        hint = f"`Nf` has {count} entries for {len(takers)} words with C or F; add a width for `{word.word.text}`"
+        diagnostics.add(word.word.span, f"the word `{word.word.text}` has no width", hint)
     for entry in widths.entries[len(takers) :]:
         hint = f"`Order` has {len(takers)} words with C or F, one entry each"
         diagnostics.add(entry.span, "a width without a word", hint)
-    return {id(word): _widths(word, entry, diagnostics) for word, entry in zip(takers, widths.entries)}
+    return {id(word): _widths(word, entry, diagnostics) for word, entry in zip(takers, widths.entries, strict=False)}
 
 
 def _widths(word: _Word, entry: ast.Expression | ast.Tuple, diagnostics: Diagnostics) -> list[int | None]:
     if isinstance(entry, ast.Tuple):
         if len(entry.items) != word.needs:
-            text = word.word.text[:40]
-            diagnostics.add(entry.span, f"{len(entry.items)} widths for `{text}`, which has {word.needs} letters C or F")
+            message = f"{len(entry.items)} widths for `{word.word.text}`, which has {word.needs} letters C or F"
+            diagnostics.add(entry.span, message)
             return []
         return [integer(item, diagnostics, 1, "a width") for item in entry.items]
     return [integer(entry, diagnostics, 1, "a width")] * word.needs

@@ -19,7 +19,7 @@ from cnnc.resources import resource
 from cnnc.source import Source, Span
 
 # Bounds the time for one text; the longest network of the literature takes a tenth of it.
-MAX_TOKENS = 30_000
+MAX_TOKENS = 20_000
 
 _WORD = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\N{MULTIPLICATION SIGN}]|\.[0-9])*|[^\s]|$")
 _REST = re.compile(r"[^;\n#{}]+|#[^\n]*")
@@ -90,8 +90,8 @@ class _Run:
         match = _WORD.match(text, at)
         end = match.end() if match else at
         state = self.parser.parser_state
-        problem = SyntaxProblem(self._span(at, max(end, at)), frozenset(self.parser.choices()), tuple(state.value_stack))
-        describe(problem, self.diagnostics)
+        expected = frozenset(self.parser.choices())
+        describe(SyntaxProblem(self._span(at, end), expected, tuple(state.value_stack)), self.diagnostics)
         dropped = self._unwind()
         start = min([at, *dropped])
         stop = self._skip(at)

@@ -74,8 +74,9 @@ class _Resolver:
         try:
             if kind in ("CONV", "POOL"):
                 # A size must exist for the check; its value does not matter.
-                probe = {"size": ast.Option("size", ast.Dims(("1", "1"), _first_span(chosen)), _first_span(chosen)), **chosen}
-                window(probe, (_first_span(chosen), "", ""), kind == "POOL", self.diagnostics)
+                span = next(iter(chosen.values())).span
+                probe = {"size": ast.Option("size", ast.Dims(("1", "1"), span), span), **chosen}
+                window(probe, (span, "", ""), kind == "POOL", self.diagnostics)
                 self._groups(chosen)
             elif kind == "BN":
                 norm(chosen, self.diagnostics)
@@ -124,8 +125,8 @@ class _Resolver:
             missing = (place.head, f"`{keyword}` has no filter size", hint)
             return self._affine_layer(keyword, place, chosen, width, missing)
         if keyword in ("maxpool", "avgpool"):
-            missing = (place.head, f"`{keyword}` has no size", f"for example `{keyword} 2x2`, or a line `POOL: f=2, s=2`")
-            return self._pool(keyword, place, chosen, missing)
+            hint = f"for example `{keyword} 2x2`, or a line `POOL: f=2, s=2`"
+            return self._pool(keyword, place, chosen, (place.head, f"`{keyword}` has no size", hint))
         if keyword == "bn":
             self._refuse_broken("BN")
             return NormLayer(place, norm(chosen, self.diagnostics))
@@ -154,7 +155,9 @@ class _Resolver:
 
     def _letter_layer(self, letter: Letter, place: Place, own: Chosen) -> Resolved:
         chosen = {**self.defaults.get(vocabulary.DEFAULT_OF.get(letter.keyword, ""), {}), **own}
-        missing = (letter.span, f"`{letter.letter}` has no size", self._size_hint(letter.letter))
+        default = "CONV: f=3" if letter.letter == "C" else "POOL: f=2, s=2"
+        hint = f"write `{letter.letter}3`, or a line `{default}`"
+        missing = (letter.span, f"`{letter.letter}` has no size", hint)
         if letter.letter == "S":
             # The classifier takes no batch norm or activation from `FC:`; its own is softmax.
             chosen = {concern: option for concern, option in chosen.items() if concern == "bias"}
@@ -171,9 +174,6 @@ class _Resolver:
         if letter.keyword == "dropout":
             return self._dropout(place, None)
         return BareLayer(place, letter.keyword)
-
-    def _size_hint(self, letter: str) -> str:
-        return "write `C3`, or a line `CONV: f=3`" if letter == "C" else f"write `{letter}2`, or a line `POOL: f=2, s=2`"
 
     # -- layers of both ---------------------------------------------------------------------------
 
@@ -233,8 +233,3 @@ class _Resolver:
     def _refuse_broken(self, kind: str) -> None:
         if kind in self.broken:
             raise BadSettings
-
-
-def _first_span(chosen: Chosen) -> Span:
-    """The span of any option: a default line has at least one."""
-    return next(iter(chosen.values())).span

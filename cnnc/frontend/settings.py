@@ -101,7 +101,8 @@ def _kernel(option: ast.Option, diagnostics: Diagnostics) -> Pair | None:
     if found is None:
         return None
     if len(found) != 2:
-        diagnostics.add(option.span, f"a kernel has a height and a width, not {len(option.value.extents)} extents", None)
+        count = len(option.value.extents)
+        diagnostics.add(option.span, f"a kernel has a height and a width, not {count} extents")
         return None
     return found[0], found[1]
 
@@ -146,7 +147,12 @@ def norm(chosen: Chosen, diagnostics: Diagnostics) -> Norm:
 
 
 def number(
-    option: ast.Option | None, default: float, diagnostics: Diagnostics, *, most: float = math.inf, positive: bool = False
+    option: ast.Option | None,
+    default: float,
+    diagnostics: Diagnostics,
+    *,
+    most: float = math.inf,
+    positive: bool = False,
 ) -> float | None:
     """A real setting that is not negative, not infinite and at most ``most``; None after noting an error."""
     if option is None:
@@ -162,6 +168,6 @@ def check_real(
     if not math.isfinite(found) or found < 0 or found > most or (positive and found == 0):
         bounds = "a positive number" if positive else "zero or a positive number"
         bounds = f"between 0 and {most:g}" if math.isfinite(most) else bounds
-        diagnostics.add(value.span, f"{what} must be {bounds}, not {value.text[:40]}")
+        diagnostics.add(value.span, f"{what} must be {bounds}, not `{value.text}`")
         return None
     return found

@@ -46,12 +46,15 @@ CONCERN = {
     "bn": "bn",
     "nobn": "bn",
     "linear": "activation",
-    **{name: "activation" for name in ACTIVATIONS},
+    **dict.fromkeys(ACTIVATIONS, "activation"),
 }
 
 KEYWORDS = frozenset(
-    [*LAYERS, *DEFAULTS, *HEAD, *TRAIN, "same", "tf", "valid", "pad", "dilation", "groups", "bias", "nobias", "nobn"]
-    + ["linear", "ceil", "countpad", "eps", "momentum", "lr", "weight_decay", "decay"]
+    (
+        *(*LAYERS, *DEFAULTS, *HEAD, *TRAIN),
+        *("same", "tf", "valid", "pad", "dilation", "groups", "bias", "nobias", "nobn", "linear", "ceil", "countpad"),
+        *("eps", "momentum", "lr", "weight_decay", "decay"),
+    )
 )
 
 LETTERS = {
