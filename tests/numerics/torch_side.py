@@ -37,6 +37,4 @@ def padded(x: torch.Tensor, window: Window, value: float = 0.0) -> torch.Tensor:
 
 def conv(window: Window, groups: int, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     """Cross-correlation of NCHW with OIHW."""
-    return functional.conv2d(
-        padded(x, window), w, stride=window.stride, dilation=window.dilation, groups=groups
-    )
+    return functional.conv2d(padded(x, window), w, stride=window.stride, dilation=window.dilation, groups=groups)

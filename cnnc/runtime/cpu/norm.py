@@ -105,7 +105,7 @@ def bind_input_grad(op: ops.BatchNormInputGrad, operands: Sequence[Operand], res
 
     def run(scalars: Scalars) -> None:
         inverse = 1 / np.sqrt(var + op.eps)
-        slope, shift, scale = inverse * inverse * dgamma / count, dbeta / count, gamma * inverse
+        slope, shift, scale = inverse * dgamma / count, dbeta / count, gamma * inverse
         for (piece, gradient, out), repeat in triples:
             np.subtract(piece, np.tile(mean, repeat), out=out)
             np.multiply(out, np.tile(slope, repeat), out=out)
