@@ -71,7 +71,7 @@ def compile_kernel(module: ModuleType, request: Message) -> Message:
     most = min(MAX_REGISTERS, REGISTER_FILE // (32 * request["warps"]))
     if request["backend"] == "cuda" and report.get("spills") and report["registers"] < most:
         again = _compile_once(module, request, {"maxnreg": most})
-        if again.get("report", report)["spills"] < report["spills"]:
+        if "report" in again and again["report"]["spills"] < report["spills"]:
             return again
     return answer
 
