@@ -167,7 +167,8 @@ def emit_conv(context: Context) -> None:
     kernel.pointer("w", w)
     rows.declare(kernel)
     filters = w.shape[0] // op.groups
-    kernel.integers(H=x.shape[0], W=x.shape[1], C=w.shape[3], COLUMNS=filters)
+    kernel.counts(H=x.shape[0], W=x.shape[1])
+    kernel.integers(C=w.shape[3], COLUMNS=filters)
     declare_window(kernel, op.window)
     _tile(context, kernel, op.groups)
     kernel.write("\n".join(rows.decode()))
@@ -191,7 +192,8 @@ def emit_conv_dgrad(context: Context) -> None:
     operand(kernel, "dy", dy)
     kernel.pointer("w", w)
     rows.declare(kernel)
-    kernel.integers(P=dy.shape[0], Q=dy.shape[1], K=w.shape[0] // op.groups, COLUMNS=w.shape[3])
+    kernel.counts(P=dy.shape[0], Q=dy.shape[1])
+    kernel.integers(K=w.shape[0] // op.groups, COLUMNS=w.shape[3])
     declare_window(kernel, op.window)
     _tile(context, kernel, op.groups)
     if phases:

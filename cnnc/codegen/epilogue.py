@@ -96,7 +96,7 @@ def _dropout(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
     kernel, rows = tail.kernel, tail.rows
     seed, step = kernel.runtime("seed"), kernel.runtime("step")
     # Layers differ in their stream alone: a runtime number, so that they share one kernel.
-    stream = kernel.integer(f"stream{tag}", op.stream)
+    stream = kernel.integer(f"stream{tag}", op.stream, hint=False)
     kernel.constant(**{f"THRESHOLD{tag}": math.ceil(op.rate * 2**32), f"SCALE{tag}": 1.0 / (1.0 - op.rate)})
     kernel.helpers.append("keep")
     pixel = f"(n.to(tl.int64) * {rows.height} + {rows.h}) * {rows.width} + {rows.w}" if rows.image else "n.to(tl.int64)"

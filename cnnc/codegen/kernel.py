@@ -35,20 +35,25 @@ class Kernel:
         self.pointers[unique] = Pointer(buffer.id)
         return unique
 
-    def integer(self, name: str, value: Size | int, bits: int = 32) -> str:
-        """Declare a runtime integer."""
+    def integer(self, name: str, value: Size | int, bits: int = 32, *, hint: bool = True) -> str:
+        """Declare a runtime integer; ``hint`` where its divisibility makes addresses aligned."""
         size = Size(c=value) if isinstance(value, int) else value
-        self.numbers[name] = Integer(size, bits)
+        self.numbers[name] = Integer(size, bits, hint)
         return name
 
     def integers(self, **values: int) -> None:
-        """Declare several runtime integers that do not depend on N."""
+        """Declare several runtime integers that do not depend on N: channels and strides."""
         for name, value in values.items():
             self.integer(name, value)
 
+    def counts(self, **values: int) -> None:
+        """Declare several runtime integers that no address is a multiple of: image sizes, splits."""
+        for name, value in values.items():
+            self.integer(name, value, hint=False)
+
     def batch(self) -> None:
         """Declare the batch size N."""
-        self.integer("N", BATCH)
+        self.integer("N", BATCH, hint=False)
 
     def runtime(self, name: str) -> str:
         """Declare a number given at each run."""

@@ -18,10 +18,15 @@ class Pointer:
 
 @dataclass(frozen=True)
 class Integer:
-    """An integer that depends on N: the batch itself (32 bits), a stride in elements (64 bits)."""
+    """An integer that depends on N: the batch itself (32 bits), a stride in elements (64 bits).
+
+    ``hint`` says whether divisibility by 16 is worth compiling for: it is for strides and channels, whose
+    multiples are addresses, and not for image sizes, where it would only compile a kernel twice.
+    """
 
     value: Size
     bits: int = 32
+    hint: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def divisible_by_16(argument: Argument) -> bool:
     """Whether the compiler may assume it at every N: buffers are aligned, strides by their terms."""
     if isinstance(argument, Pointer):
         return True
-    if isinstance(argument, Integer):
+    if isinstance(argument, Integer) and argument.hint:
         value = argument.value
         return value.a % 16 == 0 and value.b % 16 == 0 and value.c % 16 == 0
     return False

@@ -72,7 +72,7 @@ def _begin(context: Context, name: str, summary: str, window: Window, image: tup
     rows = Rows(window.output(image))
     operand(kernel, "x", x)
     begin_tile(context, kernel, rows, x.shape[2])
-    kernel.integers(H=image[0], W=image[1])
+    kernel.counts(H=image[0], W=image[1])
     declare_window(kernel, window)
     return kernel, rows
 
@@ -122,7 +122,7 @@ def _begin_grad(context: Context, name: str, window: Window, image: tuple[int, i
     rows = Rows(image, "h", "w", "H", "W")
     operand(kernel, "dy", dy)
     begin_tile(context, kernel, rows, dy.shape[2])
-    kernel.integers(P=dy.shape[0], Q=dy.shape[1])
+    kernel.counts(P=dy.shape[0], Q=dy.shape[1])
     declare_window(kernel, window)
     kernel.write("acc = tl.full((BM, BN), 0.0, tl.float32)")
     return kernel, rows
@@ -159,7 +159,7 @@ def emit_global_avg_pool(context: Context) -> None:
     rows = Rows(None)
     operand(kernel, "x", x)
     begin_tile(context, kernel, rows, x.shape[2])
-    kernel.integers(H=x.shape[0], W=x.shape[1])
+    kernel.counts(H=x.shape[0], W=x.shape[1])
     kernel.write(
         """
         acc = tl.full((BM, BN), 0.0, tl.float32)

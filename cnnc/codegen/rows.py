@@ -43,7 +43,7 @@ class Rows:
         """Add the extents as parameters."""
         kernel.batch()
         if self.image:
-            kernel.integers(**{self.height: self.image[0], self.width: self.image[1]})
+            kernel.counts(**{self.height: self.image[0], self.width: self.image[1]})
 
     def decode(self) -> list[str]:
         """Lines that take ``rows`` apart into coordinates."""

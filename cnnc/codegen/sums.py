@@ -77,7 +77,8 @@ def _loop(kernel: Kernel, context: Context, rows: Rows, x: Buffer, lines: list[s
     tile = context.tile
     rows.declare(kernel)
     kernel.integers(C=x.shape[-1])
-    kernel.constant(BM=tile.m, BN=tile.n, SPLITS=tile.splits)
+    kernel.counts(SPLITS=tile.splits)
+    kernel.constant(BM=tile.m, BN=tile.n)
     body = [*rows.decode(), "tile_live = live[:, None] & channel_live[None, :]", *lines]
     text = LOOP.strip("\n") + "\n" + "\n".join(f"    {line}" for line in body)
     kernel.body.append(text)
@@ -149,7 +150,8 @@ def _join_stats(context: Context, rows: Rows, channels: int) -> None:
     kernel.pointer("partial", context.workspace)
     rows.declare(kernel)
     kernel.integers(C=channels)
-    kernel.constant(BM=context.tile.m, BN=context.tile.n, SPLITS=context.tile.splits)
+    kernel.counts(SPLITS=context.tile.splits)
+    kernel.constant(BM=context.tile.m, BN=context.tile.n)
     kernel.write(STATS_JOIN.replace("ROWS", rows.total))
     kernel.write(f"variance = spread / (({rows.total}) * 1.0)")
     for variable, buffer in zip(("mean", "variance"), context.outputs, strict=True):
@@ -217,8 +219,9 @@ def _join_sums(context: Context, outputs: list[Buffer | None], channels: int) ->
         kernel = Kernel("sum_join", "Add up partial sums of each channel, in order.")
         kernel.pointer("partial", context.workspace)
         kernel.pointer("out", buffer)
-        kernel.integers(C=channels, OFFSET=slot * channels, SUMS=len(outputs))
-        kernel.constant(BN=context.tile.n, SPLITS=context.tile.splits)
+        kernel.integers(C=channels, OFFSET=slot * channels)
+        kernel.counts(SUMS=len(outputs), SPLITS=context.tile.splits)
+        kernel.constant(BN=context.tile.n)
         kernel.write(SUM_JOIN)
         kernel.write("tl.store(out + channel, acc, mask=channel_live)")
         nbytes = _partial_bytes(context, 1, channels) + Size(c=4 * channels)

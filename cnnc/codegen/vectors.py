@@ -18,7 +18,7 @@ AT = "at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)\nlive = a
 def _begin(context: Context, kernel: Kernel, count: int) -> tuple[Programs, ...]:
     """Declare a flat range of elements; gives its grid."""
     block = INTERPRET_BLOCK if context.interpreted else BLOCK
-    kernel.integer("COUNT", count, 64)
+    kernel.integer("COUNT", count, 64, hint=False)
     kernel.constant(BLOCK=block)
     kernel.write(AT)
     return (fixed(-(-count // block)),)
@@ -48,7 +48,7 @@ def emit_bn_update(context: Context) -> None:
     _pointers(kernel, running_mean=running_mean, running_var=running_var, mean=mean, var=var)
     _pointers(kernel, new_mean=new_mean, new_var=new_var)
     kernel.batch()
-    kernel.integers(PIXELS=op.pixels)
+    kernel.counts(PIXELS=op.pixels)
     grid = _begin(context, kernel, math.prod(mean.shape))
     kernel.constant(MOMENTUM=op.momentum)
     lines = [_load("running_mean"), _load("running_var"), _load("mean"), _load("var")]
@@ -74,7 +74,7 @@ def emit_fold_scale(context: Context) -> None:
     kernel = Kernel("fold_scale", "Fold batch norm's scale into a weight.")
     _pointers(kernel, w=w, gamma=gamma, var=var, out=out)
     grid = _begin(context, kernel, math.prod(w.shape))
-    kernel.integers(INNER=math.prod(w.shape[1:]))
+    kernel.counts(INNER=math.prod(w.shape[1:]))
     kernel.constant(EPS=op.eps)
     lines = ["filter = at // INNER", _load("w"), _load("gamma", "filter"), _load("var", "filter")]
     lines.append(_store("out", "w_ * (gamma_ / tl.sqrt_rn(var_ + EPS))"))
@@ -110,7 +110,7 @@ def emit_sgd_update(context: Context) -> None:
     _pointers(kernel, p=p, g=g, v=v, new_p=new_p, new_v=new_v)
     for name in ("lr", "momentum", "weight_decay", "loss_scale"):
         kernel.runtime(name)
-    kernel.integer("DECAYED", op.decayed, 64)
+    kernel.integer("DECAYED", op.decayed, 64, hint=False)
     grid = _begin(context, kernel, math.prod(p.shape))
     lines = [
         _load("p"),

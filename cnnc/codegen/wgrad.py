@@ -102,7 +102,8 @@ def emit_conv_wgrad(context: Context) -> None:
     out = _target(context, kernel)
     rows.declare(kernel)
     filters, channels = dy.shape[2] // groups, x.shape[2] // groups
-    kernel.integers(H=x.shape[0], W=x.shape[1], K=filters, C=channels)
+    kernel.counts(H=x.shape[0], W=x.shape[1])
+    kernel.integers(K=filters, C=channels)
     declare_window(kernel, op.window)
     kernel.write(GATHER if gathers else TAPS)
     _sum_rows(context, kernel, rows, "group * K + filter", LOAD_GATHER if gathers else LOAD_TAP)
@@ -145,7 +146,8 @@ def _target(context: Context, kernel: Kernel) -> Buffer:
 def _sum_rows(context: Context, kernel: Kernel, rows: Rows, dy_channel: str, load_x: str) -> None:
     """The loop over this split's rows."""
     tile = context.tile
-    kernel.constant(BM=tile.m, BN=tile.n, BK=tile.k, SPLITS=tile.splits)
+    kernel.counts(SPLITS=tile.splits)
+    kernel.constant(BM=tile.m, BN=tile.n, BK=tile.k)
     lines = [
         LOOP_BEGIN.strip("\n").replace("ROWS", rows.total),
         *(f"    {line}" for line in rows.decode()),
@@ -189,7 +191,8 @@ def emit_reduce(context: Context, workspace: Buffer, out: Buffer, count: int, pa
     kernel.pointer("partial", workspace)
     kernel.pointer("out", out)
     kernel.integers(COUNT=count)
-    kernel.constant(SPLITS=context.tile.splits, BLOCK=INTERPRET_REDUCE_BLOCK if context.interpreted else REDUCE_BLOCK)
+    kernel.counts(SPLITS=context.tile.splits)
+    kernel.constant(BLOCK=INTERPRET_REDUCE_BLOCK if context.interpreted else REDUCE_BLOCK)
     kernel.write(
         """
         at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)

@@ -124,15 +124,16 @@ def _interpreted_product(op: ops.Op, product: Product) -> Tile:
 
 
 def _product_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
-    n = max(16, min(64 if dtype == "float32" else 128, power_of_two(product.columns)))
     if dtype == "float32":
-        return Tile(64, min(n, 64), 16, warps=4, stages=2)
-    k = _step(product)
+        return Tile(64, max(16, min(64, power_of_two(product.columns))), 16, warps=4, stages=2)
+    # ptxas serialises wide dgrad tiles with an activation's gradient in their epilogue (C7514).
+    widest = 64 if isinstance(op, (ops.ConvDgrad, ops.LinearDgrad)) else 128
+    n = max(16, min(widest, power_of_two(product.columns)))
     # A wide tile reuses more of what it loads, but only if enough programs are left to fill the chip.
     if n == 128 and product.rows // 128 * (product.columns // 128) < MULTIPROCESSORS:
         n = 64
     m = 128 if product.rows // 128 * max(1, product.columns // n) >= MULTIPROCESSORS else 64
-    return Tile(m, n, k, warps=8 if m * n > 8192 else 4, stages=3)
+    return Tile(m, n, _step(product), warps=8 if m * n > 8192 else 4, stages=3)
 
 
 def _step(product: Product) -> int:
