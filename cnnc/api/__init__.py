@@ -14,7 +14,7 @@ from cnnc.source import Source
 __all__ = ["Evaluation", "Network", "build_artifact", "compile", "load"]
 
 
-def compile(  # noqa: A001 - the name users know
+def compile(
     program: str | os.PathLike[str],
     device: str = "auto",
     dtype: str = "float32",

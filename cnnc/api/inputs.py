@@ -46,7 +46,9 @@ def labels(target: Any, n: int, classes: int) -> Array:
     wrong = np.flatnonzero((array < 0) | (array >= classes))
     if wrong.size:
         index = int(wrong[0])
-        raise UsageError(f"target[{index}] is {int(array[index])}, but there are {classes} classes (0 to {classes - 1})")
+        raise UsageError(
+            f"target[{index}] is {int(array[index])}, but there are {classes} classes (0 to {classes - 1})"
+        )
     return array.astype(np.int32)
 
 

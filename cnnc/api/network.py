@@ -53,9 +53,8 @@ class Network:
         self.step = 0
         self._session = Session(model, open_device(device, self.dtype), self.dtype)
         self._last_output: Array | None = None
-        values = initial_values(model.params(), self.seed)
-        for spec in model.params():
-            self._set(spec, values[spec.name])
+        for spec, value in initial_values(model.params(), self.seed):
+            self._set(spec, value)
 
     # -- what it is -------------------------------------------------------------------------------
 
@@ -158,9 +157,7 @@ class Network:
 
     def _scalars(self, n: int) -> Scalars:
         sgd = self.train_config.optimizer
-        return Scalars(
-            n, self.seed, self.step, lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay
-        )
+        return Scalars(n, self.seed, self.step, lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
 
     def _need_training(self) -> None:
         if not self.training:
@@ -245,7 +242,9 @@ class Network:
         """The optimiser's running sums by parameter name; empty for a network compiled for inference."""
         if not self.training:
             return {}
-        return {spec.name: self._session.get(spec.name, Space.MOMENTUM) for spec in self.model.params() if spec.trainable}
+        return {
+            spec.name: self._session.get(spec.name, Space.MOMENTUM) for spec in self.model.params() if spec.trainable
+        }
 
     def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
         """Take over the optimiser's running sums."""

@@ -81,7 +81,9 @@ class BufferTable:
         kind = self.graph.type_of(value)
         space, name = self._space(root, value)
         dtype = resolve(kind.element, self.dtype)
-        halo = self._halos.get(root, NO_HALO) if space in (Space.WORK, Space.INPUT) and len(kind.shape) == 3 else NO_HALO
+        halo = (
+            self._halos.get(root, NO_HALO) if space in (Space.WORK, Space.INPUT) and len(kind.shape) == 3 else NO_HALO
+        )
         channels = kind.shape[-1] if kind.batched and kind.shape else 0
         axes = axes_of(kind, space, self.target)
         buffer = Buffer(
@@ -136,9 +138,8 @@ def _constants(graph: Graph) -> set[str]:
     """Nodes computed from parameters alone: what the prepare steps run."""
     constant: set[str] = set()
     for node in graph.walk():
-        if isinstance(node.op, ops.Parameter):
-            constant.add(node.name)
-        elif node.operands and all(value.node in constant for value in node.operands):
+        fed = bool(node.operands) and all(value.node in constant for value in node.operands)
+        if fed or isinstance(node.op, ops.Parameter):
             constant.add(node.name)
     return constant
 

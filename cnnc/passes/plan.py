@@ -97,13 +97,16 @@ def _roots(table: BufferTable) -> dict[int, int]:
 def arena_plan(op: ops.SgdUpdate | ops.CastArena, arenas: Arenas, model: str, target: str, dtype: str) -> Plan:
     """A plan of one step over whole arenas: the optimiser's update, or the cast to the compute dtype."""
     acc, real = resolve(Element.ACC, dtype), resolve(Element.REAL, dtype)
+    inputs: tuple[int, ...] = (0,)
+    outputs: tuple[int, ...] = (1,)
+    spaces = [Space.PARAMS, Space.SHADOW]
     if isinstance(op, ops.SgdUpdate):
-        spaces, inputs, outputs = [Space.PARAMS, Space.GRADS, Space.MOMENTUM], (0, 1, 2), (0, 2)
-    else:
-        spaces, inputs, outputs = [Space.PARAMS, Space.SHADOW], (0,), (1,)
+        inputs, outputs = (0, 1, 2), (0, 2)
+        spaces = [Space.PARAMS, Space.GRADS, Space.MOMENTUM]
     dtypes = [real if space is Space.SHADOW else acc for space in spaces]
     buffers = tuple(
-        _whole(index, space, arenas.params, kind) for index, (space, kind) in enumerate(zip(spaces, dtypes, strict=True))
+        _whole(index, space, arenas.params, kind)
+        for index, (space, kind) in enumerate(zip(spaces, dtypes, strict=True))
     )
     step = Step(op.name, op, inputs, outputs, ())
     variant = "update" if isinstance(op, ops.SgdUpdate) else "cast"

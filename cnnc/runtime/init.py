@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from cnnc.errors import UsageError
 from cnnc.ir.params import ParamSpec
+from cnnc.runtime.arrays import Array
 
 SEED_LIMIT = 2**63
 
@@ -19,16 +21,17 @@ def check_seed(seed: int) -> int:
     return int(seed)
 
 
-def initial_values(specs: tuple[ParamSpec, ...], seed: int) -> dict[str, np.ndarray]:
-    """One float64 array per parameter, in PyTorch's layout.
+def initial_values(specs: tuple[ParamSpec, ...], seed: int) -> Iterator[tuple[ParamSpec, Array]]:
+    """One float64 array per parameter, in PyTorch's layout, one at a time.
 
     Each parameter draws from its own stream (seed, position), so that adding a layer at the end
     leaves the ones before it as they were.
     """
-    return {spec.name: _draw(spec, np.random.default_rng([seed, index])) for index, spec in enumerate(specs)}
+    for index, spec in enumerate(specs):
+        yield spec, _draw(spec, np.random.default_rng([seed, index]))
 
 
-def _draw(spec: ParamSpec, rng: np.random.Generator) -> np.ndarray:
+def _draw(spec: ParamSpec, rng: np.random.Generator) -> Array:
     if spec.init.kind == "zeros":
         return np.zeros(spec.torch_shape)
     if spec.init.kind == "ones":

@@ -19,6 +19,8 @@ from cnnc.runtime.device import Device, Executor
 from cnnc.runtime.memory import Key, block_key
 from cnnc.runtime.scalars import Scalars
 
+ARENAS = {Space.PARAMS, Space.SHADOW, Space.GRADS, Space.MOMENTUM, Space.STATE}
+
 
 class Session:
     """Persistent memory of one network, and its plans, compiled when first asked for.
@@ -32,18 +34,9 @@ class Session:
         self.device = device
         self.dtype = dtype
         self.arenas = arenas_of(model)
-        acc = ITEM_BYTES[resolve(Element.ACC, dtype)]
-        params = self.arenas.params.count
-        self._shared: dict[Key, Any] = {
-            Space.PARAMS: device.allocate(params * acc),
-            Space.GRADS: device.allocate(params * acc),
-            Space.MOMENTUM: device.allocate(params * acc),
-            Space.STATE: device.allocate(self.arenas.state.count * acc),
-        }
-        self._casts = ITEM_BYTES[dtype] < acc
-        if self._casts:
-            self._shared[Space.SHADOW] = device.allocate(params * ITEM_BYTES[dtype])
-        self._plans: dict[str, tuple[Plan, Executor]] = {}
+        self._casts = ITEM_BYTES[dtype] < ITEM_BYTES[resolve(Element.ACC, dtype)]
+        self._shared: dict[Key, Any] = {}
+        self._plans: dict[str, tuple[Plan, Executor, bool]] = {}
         self._const: dict[tuple[str, int], tuple[int, Any]] = {}
         self._io: dict[tuple[str, Key], tuple[int, Any]] = {}
         self._work: tuple[int, Any] = (0, device.allocate(0))
@@ -55,10 +48,11 @@ class Session:
     def plan(self, variant: str) -> Plan:
         return self._compiled(variant)[0]
 
-    def _compiled(self, variant: str) -> tuple[Plan, Executor]:
+    def _compiled(self, variant: str) -> tuple[Plan, Executor, bool]:
+        """A variant's plan, what runs it, and whether it writes running statistics."""
         if variant not in self._plans:
             plan = compile_plan(self.model, variant, self.device.target, self.dtype)
-            self._plans[variant] = plan, self.device.executor(plan)
+            self._plans[variant] = plan, self.device.executor(plan), _writes_state(plan)
         return self._plans[variant]
 
     def predicted_bytes(self, variant: str, n: int, *, update: bool) -> dict[str, int]:
@@ -84,13 +78,15 @@ class Session:
 
     # -- runs -------------------------------------------------------------------------------------
 
-    def run(self, variant: str, inputs: Mapping[str, np.ndarray[Any, Any]], scalars: Scalars) -> dict[str, np.ndarray[Any, Any]]:
+    def run(
+        self, variant: str, inputs: Mapping[str, np.ndarray[Any, Any]], scalars: Scalars
+    ) -> dict[str, np.ndarray[Any, Any]]:
         """Run a variant on ``scalars.n`` images; gives the OUTPUT buffers by name.
 
         Raises:
             CnnError: the run does not fit into memory; names the predicted bytes.
         """
-        plan, executor = self._compiled(variant)
+        plan, executor, writes_state = self._compiled(variant)
         schedule = plan.schedule(scalars.n)
         try:
             blocks = self._blocks(variant, schedule, scalars.n)
@@ -104,7 +100,7 @@ class Session:
         for name, buffer in schedule.named(Space.INPUT).items():
             self.device.write(buffer, blocks, scalars.n, inputs[name])
         executor.run(schedule, schedule.steps, blocks, scalars)
-        if any(buffer.space is Space.STATE and self._written(buffer, schedule) for buffer in schedule.buffers):
+        if writes_state:
             self._version += 1
         outputs = schedule.named(Space.OUTPUT)
         return {name: self.device.read(buffer, blocks, scalars.n) for name, buffer in outputs.items()}
@@ -115,9 +111,9 @@ class Session:
         self._version += 1
 
     def _run_arena(self, variant: str, scalars: Scalars) -> None:
-        plan, executor = self._compiled(variant)
+        plan, executor, _ = self._compiled(variant)
         schedule = plan.schedules[0]
-        executor.run(schedule, schedule.steps, self._shared, scalars)
+        executor.run(schedule, schedule.steps, self._persistent(schedule), scalars)
 
     def _refresh(
         self, variant: str, schedule: Schedule, executor: Executor, blocks: Mapping[Key, Any], scalars: Scalars
@@ -130,14 +126,10 @@ class Session:
             executor.run(schedule, schedule.prepare, blocks, scalars)
             self._const[variant, schedule.low] = self._version, blocks[Space.CONST]
 
-    @staticmethod
-    def _written(buffer: Buffer, schedule: Schedule) -> bool:
-        return any(buffer.id in step.outputs for step in schedule.steps)
-
     # -- memory -----------------------------------------------------------------------------------
 
     def _blocks(self, variant: str, schedule: Schedule, n: int) -> dict[Key, Any]:
-        blocks: dict[Key, Any] = dict(self._shared)
+        blocks = self._persistent(schedule)
         need = schedule.work.at(n)
         if self._work[0] < need:
             self._work = (0, self.device.allocate(0))  # let go of the old block before taking a larger one
@@ -152,6 +144,17 @@ class Session:
                 blocks[key] = self._io_block(variant, key, buffer.size.at(n))
         return blocks
 
+    def _persistent(self, schedule: Schedule) -> dict[Key, Any]:
+        """The arenas that a schedule touches; one nobody has asked for yet takes no memory."""
+        return {space: self._arena(space) for space in {buffer.space for buffer in schedule.buffers} & ARENAS}
+
+    def _arena(self, space: Space) -> Any:
+        if space not in self._shared:
+            count = (self.arenas.state if space is Space.STATE else self.arenas.params).count
+            element = Element.REAL if space is Space.SHADOW else Element.ACC
+            self._shared[space] = self.device.allocate(count * ITEM_BYTES[resolve(element, self.dtype)])
+        return self._shared[space]
+
     def _io_block(self, variant: str, key: Key, need: int) -> Any:
         have = self._io.get((variant, key))
         if have is None or have[0] != need:
@@ -165,12 +168,12 @@ class Session:
     def get(self, name: str, space: Space) -> np.ndarray[Any, Any]:
         """A parameter, gradient, momentum or running statistic in PyTorch's layout."""
         spec, buffer = self._stored(name, space)
-        return to_torch(spec, self.device.read(buffer, self._shared, 1))
+        return to_torch(spec, self.device.read(buffer, {space: self._arena(space)}, 1))
 
     def set(self, name: str, space: Space, array: np.ndarray[Any, Any]) -> None:
         """Put such an array where the plans read it."""
         spec, buffer = self._stored(name, space)
-        self.device.write(buffer, self._shared, 1, to_stored(spec, array))
+        self.device.write(buffer, {space: self._arena(space)}, 1, to_stored(spec, array))
         self._version += 1
 
     def _stored(self, name: str, space: Space) -> tuple[ParamSpec, Buffer]:
@@ -181,3 +184,9 @@ class Session:
         axes = "".join(str(axis) for axis in range(len(spec.shape)))
         offset = Size(c=arena.offset(name) * ITEM_BYTES[dtype])
         return spec, Buffer(0, name, space, dtype, spec.shape, False, axes, offset, Size(c=spec.count))
+
+
+def _writes_state(plan: Plan) -> bool:
+    schedule = plan.schedules[0]
+    written = {index for step in schedule.steps for index in step.outputs}
+    return any(buffer.space is Space.STATE and buffer.id in written for buffer in schedule.buffers)

@@ -53,7 +53,9 @@ class Group:
         return self.error <= self.tolerance
 
 
-def verify_model(model: Model, device: Device, dtype: str, *, train: bool, batch: int = 3, seed: int = 0) -> Iterator[Group]:
+def verify_model(
+    model: Model, device: Device, dtype: str, *, train: bool, batch: int = 3, seed: int = 0
+) -> Iterator[Group]:
     """Check inference and, with ``train``, the training step; yields each group as it is done.
 
     Inputs, labels and weights are drawn from ``seed``; running variances are kept positive.
@@ -112,9 +114,9 @@ class _Check:
         floor = _cancellation_floor(node.op, operands, self.scalars)
         executor.run(schedule, [step], blocks, self.scalars)
         worst = 0.0
-        for slot, want in zip(step.outputs, wanted, strict=True):
-            if slot is not None:
-                got = self.device.read(schedule.buffers[slot], blocks, self.scalars.n)
+        for output, want in zip(step.outputs, wanted, strict=True):
+            if output is not None:
+                got = self.device.read(schedule.buffers[output], blocks, self.scalars.n)
                 worst = max(worst, relative_error(got, want, floor))
         return worst
 
@@ -171,7 +173,7 @@ def _blocks(device: Device, plan: Plan, schedule: Schedule, n: int) -> dict[Key,
 
 def random_params(model: Model, seed: int) -> dict[str, Array]:
     """Initial weights, with biases, gammas and running statistics moved off their special values."""
-    values = initial_values(model.params(), seed)
+    values = {spec.name: value for spec, value in initial_values(model.params(), seed)}
     rng = np.random.default_rng([seed, 1])
     for spec in model.params():
         if spec.init.kind in ("zeros", "ones"):

@@ -25,7 +25,8 @@ def test_live_buffers_never_overlap(wanted, bucket):
     low, high, typical = bucket
     offsets, total = pack(wanted, low, high, typical)
     for n in (low, low + 1, typical, high or 1000, high or 100_000):
-        spans = [(offset.at(n), offset.at(n) + request.size.at(n)) for offset, request in zip(offsets, wanted)]
+        placed = zip(offsets, wanted, strict=True)
+        spans = [(offset.at(n), offset.at(n) + request.size.at(n)) for offset, request in placed]
         assert all(0 <= start and end <= total.at(n) for start, end in spans)
         for i, one in enumerate(wanted):
             for j in range(i):

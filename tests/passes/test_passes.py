@@ -147,5 +147,3 @@ def test_a_value_used_twice_gets_the_sum_of_its_gradients():
             low[place], high[place] = array - step, array + step
             numeric = (objective(*high) - objective(*low)) / 2e-6
             assert numeric == pytest.approx(gradient[index], rel=1e-6, abs=1e-8)
-
-
