@@ -58,7 +58,7 @@ class GraphBuilder:
         self._dropouts = 0
         # What the next layer reads, None after a failed layer, and how messages call it.
         self.current: Value | None = self.graph.add("input", ops.Input(input_shape), layer="input").value()
-        self._origin = "the program's"
+        self._origin = "the input is the program's own"
 
     def add(self, layer: Resolved) -> None:
         """Add a layer, or note why it does not fit; check its assertion."""
@@ -71,7 +71,7 @@ class GraphBuilder:
         except _Failed:
             self._restore(place)
             return
-        self._origin = f"the output of `{place.name}` (line {place.head.line})"
+        self._origin = f"the input is the output of `{place.name}` (line {place.head.line})"
         shape = self._shape(self.current)
         self.built.append(Built(layer, shape))
         if place.assertion is not None and place.assertion != shape:
@@ -86,7 +86,7 @@ class GraphBuilder:
         if place.assertion is not None:
             stand_in = self.graph.add(self.graph.fresh(f"?{place.name}"), ops.Input(place.assertion))
             self.current = stand_in.value()
-            self._origin = f"the output of `{place.name}` (line {place.head.line})"
+            self._origin = f"the input is the output of `{place.name}` (line {place.head.line})"
 
     # -- layers -----------------------------------------------------------------------------------
 

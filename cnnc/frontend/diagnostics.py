@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 from cnnc.errors import Diagnostic, ProgramError
 from cnnc.source import Span
 
 MAX_ERRORS = 100
-_LONG_QUOTE = re.compile(r"`([^`]{40})[^`]+`")
+MAX_QUOTE = 40
 
 
 class TooManyErrors(Exception):
@@ -44,4 +42,7 @@ class Diagnostics:
 
 def _clipped(text: str) -> str:
     """Quoted words of the program cut to a readable length."""
-    return _LONG_QUOTE.sub(r"`\1...`", text)
+    parts = text.split("`")
+    quoted = [part if len(part) <= MAX_QUOTE else part[:MAX_QUOTE] + "..." for part in parts[1::2]]
+    parts[1::2] = quoted
+    return "`".join(parts)

@@ -11,22 +11,20 @@ from cnnc.ir.window import Pad, Window
 def explain(error: ShapeError, op: Op, shape: tuple[int, ...], origin: str) -> tuple[str, str]:
     """Message and hint for a shape rule that does not hold.
 
-    ``shape`` is the layer's input and ``origin`` says where that comes from, as in
-    "the output of `pool5` (line 6)".
+    ``shape`` is the layer's input and ``origin`` a clause that says where that comes from.
     """
-    source = f"the input is {origin}"
     window = getattr(op, "window", None)
-    if isinstance(window, Window) and error.attribute == "kernel" and len(shape) == 3 and _misfits(window, shape):
+    if isinstance(window, Window) and "does not fit" in error.message and _misfits(window, shape):
         pad = minimal_padding(window, shape)
         message = f"{error.message} its input {format_shape(shape)} (pad {_pad_text(window.pad)})"
         if window.dilation != (1, 1):
             message += f"; dilated it spans {window.extent[0]}x{window.extent[1]}"
-        return message, f"{source}; pad={pad} or `same` would make it fit"
-    return error.message, f"{source}; {error.hint}" if error.hint else source
+        return message, f"{origin}; pad={pad} or `same` would make it fit"
+    return error.message, f"{origin}; {error.hint}" if error.hint else origin
 
 
 def _misfits(window: Window, shape: tuple[int, ...]) -> bool:
-    return any(shape[axis] + sum(window.pad_of(axis)) < window.extent[axis] for axis in (0, 1))
+    return len(shape) == 3 and any(shape[axis] + sum(window.pad_of(axis)) < window.extent[axis] for axis in (0, 1))
 
 
 def minimal_padding(window: Window, shape: tuple[int, ...]) -> int:

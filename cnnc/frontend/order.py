@@ -123,7 +123,8 @@ def _entries(words: list[_Word], widths: ast.Widths | None, diagnostics: Diagnos
 def _widths(word: _Word, entry: ast.Expression | ast.Tuple, diagnostics: Diagnostics) -> list[int | None]:
     if isinstance(entry, ast.Tuple):
         if len(entry.items) != word.needs:
-            message = f"{len(entry.items)} widths for `{word.word.text}`, which has {word.needs} letters C or F"
+            letters = f"{word.needs} letter{'s' * (word.needs != 1)}"
+            message = f"{len(entry.items)} widths for `{word.word.text}`, which has {letters} C or F"
             diagnostics.add(entry.span, message)
             return []
         return [integer(item, diagnostics, 1, "a width") for item in entry.items]

@@ -62,7 +62,7 @@ class _Resolver:
     def _default(self, item: ast.Default) -> None:
         kind = item.kind.text
         takes = {"POOL": "avgpool", "DROPOUT": "dropout"}.get(kind, kind.lower())
-        chosen = choose(item.options, takes, self.diagnostics)
+        chosen = choose(item.options, takes, self.diagnostics, f"{kind}:")
         self.broken.discard(kind)
         if chosen is None or not self._sound(kind, chosen):
             self.broken.add(kind)

@@ -23,16 +23,16 @@ class BadSettings(Exception):
     """A statement whose errors are already noted."""
 
 
-def choose(options: Iterable[ast.Option], takes: str, diagnostics: Diagnostics) -> Chosen | None:
+def choose(options: Iterable[ast.Option], takes: str, diagnostics: Diagnostics, shown: str = "") -> Chosen | None:
     """Options by concern; None after noting unknown ones, repetitions and contradictions.
 
-    ``takes`` is the keyword whose options may stand here.
+    ``takes`` is the keyword whose options may stand here, ``shown`` how messages call it.
     """
     chosen: dict[str, ast.Option] = {}
     sound = True
     for option in options:
         if not option.known:
-            _unknown(option, takes, diagnostics)
+            _unknown(option, takes, shown or takes, diagnostics)
             sound = False
             continue
         concern = vocabulary.CONCERN.get(option.name, option.name)
@@ -43,7 +43,7 @@ def choose(options: Iterable[ast.Option], takes: str, diagnostics: Diagnostics) 
     return chosen if sound else None
 
 
-def _unknown(option: ast.Option, takes: str, diagnostics: Diagnostics) -> None:
+def _unknown(option: ast.Option, takes: str, shown: str, diagnostics: Diagnostics) -> None:
     allowed = vocabulary.OPTIONS.get(takes, ())
     names = [name.rstrip("=") for name in allowed]
     if option.name in names:
@@ -55,7 +55,7 @@ def _unknown(option: ast.Option, takes: str, diagnostics: Diagnostics) -> None:
         hint = "it takes no options"
     if option.name in vocabulary.ACTIVATIONS:
         hint = f"write `{option.name}` as a statement of its own"
-    diagnostics.add(option.span, f"`{takes}` has no option `{option.name}`", hint)
+    diagnostics.add(option.span, f"`{shown}` has no option `{option.name}`", hint)
 
 
 def _contradiction(earlier: ast.Option, option: ast.Option, diagnostics: Diagnostics) -> None:

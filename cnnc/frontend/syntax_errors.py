@@ -177,6 +177,8 @@ def _expected_hint(problem: SyntaxProblem) -> str | None:
     if _at_statement(problem):
         return "a statement starts with a label or one of: " + ", ".join(vocabulary.LAYERS)
     names = sorted(name for name in problem.expected if name.isupper() and name not in _UNLISTED)
+    if "REAL" in names:
+        names = [name for name in names if name != "INT"]
     shown = [_TERMINALS.get(name) or f"`{_literal(name)}`" for name in names]
     if not 0 < len(shown) <= _MAX_LISTED:
         return None

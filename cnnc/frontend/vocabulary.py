@@ -72,7 +72,7 @@ LETTERS = {
 def suggestion(word: str, words: Iterable[str]) -> str | None:
     """The known word that a misspelt one most likely means."""
     lowered = {candidate.lower(): candidate for candidate in words}
-    close = difflib.get_close_matches(word[:40].lower(), lowered, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word[:40].lower(), lowered, n=1, cutoff=0.7)
     return lowered[close[0]] if close else None
 
 

@@ -1,0 +1,70 @@
+"""The shipped models against the published facts: every layer's shape, parameters and multiply-adds, and the totals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnnc.frontend import expand, format_source, load, read_source
+from cnnc.ir import ops
+from cnnc.ir.printer import print_graph
+from cnnc.ir.verify import verify
+from cnnc.report.summary import summary_json
+from cnnc.source import Source
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = sorted((ROOT / "models").glob("*.cnn"))
+FACTS: dict[str, Any] = json.loads((ROOT / "tests/data/networks.json").read_text(encoding="utf-8"))
+
+# Names of the facts that are keywords of the language.
+RENAMED = {("mnist_9_16", "fc"): "fc3", ("fashion_mnist_keras", "flatten"): "flatten1"}
+
+
+@pytest.mark.parametrize("network", FACTS)
+def test_every_layer_and_the_totals_are_exact(network: str) -> None:
+    facts = FACTS[network]
+    found = summary_json(load(read_source(ROOT / "models" / f"{network}.cnn")))
+    layers = [{key: row[key] for key in ("name", "op", "output", "params", "macs")} for row in found["layers"]]
+    wanted = [{**row, "name": RENAMED.get((network, row["name"]), row["name"])} for row in facts["layers"]]
+    assert found["name"] == network
+    assert found["input"] == facts["input"]
+    assert layers == wanted
+    assert found["totals"] == facts["totals"]
+
+
+def test_there_are_facts_for_every_published_model() -> None:
+    assert {path.stem for path in MODELS} - set(FACTS) == {"lenet5", "vgg16"}
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_models_are_formatted_and_expand_to_the_same_graph(path: Path) -> None:
+    source = read_source(path)
+    model = load(source)
+    graph = print_graph(verify(model.graph))
+    assert format_source(source) == source.text
+    expanded = load(Source("expanded", expand(model)))
+    assert print_graph(expanded.graph) == graph
+    assert expanded.train == model.train
+
+
+def test_the_slide_as_typed() -> None:
+    lines = ["CONV: f=3, s=1, same", "POOL: f=2, s=2", "Order: CCP CCP CCCP CCCP CCCP FFS"]
+    lines += ["Nf: 2^6 2^7 2^8 2^9 2^9 2^12", "classes: 1000"]
+    text = "\n".join(["model vgg16", "input 224x224x3", *lines])
+    totals = summary_json(load(read_source(text)))["totals"]
+    assert totals["trainable"] == 138_357_544
+    assert totals["macs"] == 15_470_264_320
+    assert totals["non_trainable"] == 0
+
+
+def test_lenet5_trains_as_its_text_says() -> None:
+    model = load(read_source(ROOT / "models" / "lenet5.cnn"))
+    assert model.input_shape == (32, 32, 1)
+    assert (model.train.optimizer.lr, model.train.optimizer.momentum) == (0.02, 0.9)
+    assert (model.train.batch, model.train.epochs) == (32, 10)
+    kinds = [node.op.kind for node in model.graph.walk() if isinstance(node.op, ops.Activation)]
+    assert kinds == ["relu"] * 4
+    assert sum(isinstance(node.op, ops.MaxPool) for node in model.graph.walk()) == 2
