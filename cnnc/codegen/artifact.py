@@ -142,8 +142,7 @@ def _fill(folder: Path, artifact: Artifact, binaries: Binaries) -> None:
         files[name] = hashlib.sha256(compiled.image).hexdigest()
     (folder / KERNELS).write_bytes(binaries.source.encode())
     document = _document(artifact, binaries, dict(sorted(files.items())))
-    text = "".join(json.JSONEncoder(indent=1, ensure_ascii=False, allow_nan=False).iterencode(document))
-    (folder / PLAN).write_bytes(text.encode() + b"\n")
+    (folder / PLAN).write_bytes(artifact_json.text(document).encode() + b"\n")
 
 
 def _document(artifact: Artifact, binaries: Binaries, files: Mapping[str, str]) -> dict[str, object]:

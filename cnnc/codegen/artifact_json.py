@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 
@@ -22,6 +23,23 @@ from cnnc.ir.plan import Buffer, Schedule, Step
 from cnnc.ir.size import Size
 
 Json = dict[str, object]
+
+LINE = 400  # a buffer or a launch argument fits, a step with its launches does not
+
+
+def text(value: object, indent: str = "") -> str:
+    """JSON with each object or list on one line where it fits there, else one item per line."""
+    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if len(line) <= LINE or not isinstance(value, (Mapping, list, tuple)) or not value:
+        return line
+    deeper = indent + " "
+    if isinstance(value, Mapping):
+        items = [f"{json.dumps(key, ensure_ascii=False)}: {text(item, deeper)}" for key, item in value.items()]
+    else:
+        items = [text(item, deeper) for item in value]
+    body = f",\n{deeper}".join(items)
+    first, last = ("{", "}") if isinstance(value, Mapping) else ("[", "]")
+    return f"{first}\n{deeper}{body}\n{indent}{last}"
 
 
 def size(value: Size) -> Json:
