@@ -15,7 +15,7 @@ from cnnc.runtime.philox import dropout_mask
 from cnnc.runtime.scalars import Scalars
 from tests.numerics import torch_side
 from tests.numerics.check import check, drawn
-from tests.numerics.one_step import image, parameter, run_on_cpu
+from tests.numerics.one_step import Setup, image, parameter, run_on_cpu
 
 SHAPES = [(1, (1, 1, 1)), (2, (5, 7, 3)), (3, (4, 2, 17)), (5, (11,)), (2, (90, 70, 3))]
 TORCH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -70,3 +70,14 @@ def test_flatten_is_pytorch_s() -> None:
     flat = torch.flatten(torch_side.nchw(x), 1).numpy()
     check(ops.Flatten(), (x_type,), (x,), [flat], Scalars(2))
     check(ops.Unflatten((3, 4, 5)), (TensorType((60,)),), (flat,), [x], Scalars(2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_relu_grad_of_infinite_gradients(dtype: str) -> None:
+    """A closed unit passes 0, whatever comes from above, as in PyTorch."""
+    y = np.array([[0.0, 1.0, 0.0, 1.0, 0.0, 1.0]])
+    dy = np.array([[np.inf, np.inf, np.nan, np.nan, -3.0, -3.0]])
+    types = (TensorType((6,)),) * 2
+    got = run_on_cpu(ops.ActivationGrad("relu"), types, (dy, y), Scalars(1), Setup(dtype))[0]
+    np.testing.assert_array_equal(got, [[0, np.inf, 0, np.nan, 0, -3]])
+    np.testing.assert_array_equal(evaluate_op(ops.ActivationGrad("relu"), (dy, y), Scalars(1))[0], got)

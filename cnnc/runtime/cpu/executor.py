@@ -20,15 +20,16 @@ from cnnc.runtime.scalars import Scalars
 Work = Callable[[], None]
 Blocks = Mapping[Key, Block]
 REMEMBERED = 4  # batch sizes whose bound steps are kept
-CALLERS = (Space.INPUT, Space.OUTPUT)  # their arrays are new at each run
+CALLERS = (Space.INPUT, Space.OUTPUT)  # the caller's arrays may be new at each run
 ELEMENTS = {"int32": Element.LABEL, "uint8": Element.INDEX}
 
 
 class CpuExecutor:
     """Runs one plan's steps over blocks of host memory.
 
-    A step is bound to its arrays once per batch size and rerun as long as the shared blocks stay the
-    same objects; steps that touch the caller's arrays are bound at each run. Not for two threads at once.
+    A step is bound to its arrays once per batch size and rerun as long as the blocks stay the same
+    objects; steps that touch the caller's arrays are kept for the last batch size only. Not for two
+    threads at once.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -37,6 +38,8 @@ class CpuExecutor:
         self._blocks: dict[Key, Block] = {}
         # (schedule, n) -> step -> what runs it; the objects are kept, so that their ids stay theirs
         self._bound: dict[tuple[int, int], tuple[Schedule, dict[int, tuple[Step, Run]]]] = {}
+        self._callers: dict[int, tuple[Step, Run]] = {}  # steps bound to arrays of the last run's caller
+        self._callers_of: tuple[int, int] = (0, 0)
 
     @property
     def scratch_bytes(self) -> int:
@@ -49,34 +52,35 @@ class CpuExecutor:
         16-bit buffers are computed with in float32 and rounded (to nearest even) when stored. The border
         of an image with a halo is zero afterwards.
         """
-        known = self._known(schedule, blocks, scalars.n)
+        self._forget_moved(schedule, blocks, scalars.n)
+        known = self._bound[id(schedule), scalars.n][1]
         buffers = {buffer.id: buffer for buffer in schedule.buffers}
         with np.errstate(all="ignore"):  # infinities and NaN go through as on any device
             for step in steps:
-                entry = known.get(id(step))
+                entry = known.get(id(step)) or self._callers.get(id(step))
                 if entry is None:
-                    bound = bind_step(step, buffers, blocks, scalars.n, self._scratch)
-                    entry = (step, bound)
-                    if not _reads_callers(step, buffers):
-                        known[id(step)] = entry
+                    entry = (step, bind_step(step, buffers, blocks, scalars.n, self._scratch))
+                    (self._callers if _touches_callers(step, buffers) else known)[id(step)] = entry
                 entry[1](scalars)
 
-    def _known(self, schedule: Schedule, blocks: Blocks, n: int) -> dict[int, tuple[Step, Run]]:
-        """Steps bound before to the same memory and batch; forgets all if memory has moved."""
-        shared: dict[Key, Block] = {key: block for key, block in blocks.items() if isinstance(key, Space)}
-        if any(self._blocks.get(key, block) is not block for key, block in shared.items()):
-            self._bound.clear()
-            self._blocks.clear()
-        self._blocks.update(shared)
+    def _forget_moved(self, schedule: Schedule, blocks: Blocks, n: int) -> None:
+        """Drop steps bound to memory that is no longer what this run uses."""
         key = (id(schedule), n)
+        moved = {place for place, block in blocks.items() if self._blocks.get(place, block) is not block}
+        if any(isinstance(place, Space) for place in moved):
+            self._bound.clear()
+        if moved or self._callers_of != key:
+            self._callers.clear()  # and with them the arrays of an earlier caller
+            self._blocks = {place: block for place, block in self._blocks.items() if isinstance(place, Space)}
+        self._blocks.update(blocks)
+        self._callers_of = key
         if key not in self._bound:
             if len(self._bound) >= REMEMBERED:
                 del self._bound[next(iter(self._bound))]
             self._bound[key] = (schedule, {})
-        return self._bound[key][1]
 
 
-def _reads_callers(step: Step, buffers: Mapping[int, Buffer]) -> bool:
+def _touches_callers(step: Step, buffers: Mapping[int, Buffer]) -> bool:
     touched = [*step.inputs, *(index for index in step.outputs if index is not None)]
     return any(buffers[index].space in CALLERS for index in touched)
 

@@ -9,6 +9,7 @@ import numpy as np
 from cnnc.ir import ops
 from cnnc.runtime.arrays import Array
 from cnnc.runtime.cpu.operand import Operand, Results, Run, Scratch, blocks, given, lines
+from cnnc.runtime.cpu.select import Selector
 from cnnc.runtime.philox import dropout_mask
 from cnnc.runtime.scalars import Scalars
 
@@ -67,10 +68,6 @@ def bind_activation(op: ops.Activation, operands: Sequence[Operand], results: Re
     return run
 
 
-def _relu_slope(y: Array, spare: Array) -> None:
-    np.greater(y, 0, out=spare)
-
-
 def _tanh_slope(y: Array, spare: Array) -> None:
     np.multiply(y, y, out=spare)
     np.subtract(1, spare, out=spare)
@@ -82,7 +79,6 @@ def _sigmoid_slope(y: Array, spare: Array) -> None:
 
 
 SLOPE: dict[str, Callable[[Array, Array], None]] = {
-    "relu": _relu_slope,
     "tanh": _tanh_slope,
     "sigmoid": _sigmoid_slope,
 }
@@ -93,6 +89,8 @@ def bind_activation_grad(
 ) -> Run:
     (dy, y), dx = given(operands), results[0]
     assert dx is not None
+    if op.kind == "relu":
+        return _bind_relu_grad(dy, y, dx, scratch)
     slope = SLOPE[op.kind]
     pieces = []
     for at in blocks(dy.shape, dy.itemsize, CHUNK_BYTES):
@@ -103,6 +101,20 @@ def bind_activation_grad(
         for gradient, output, into, spare in pieces:
             slope(output, spare)
             np.multiply(gradient, spare, out=into)
+
+    return run
+
+
+def _bind_relu_grad(dy: Array, y: Array, dx: Array, scratch: Scratch) -> Run:
+    cuts = blocks(dy.shape, dy.itemsize, CHUNK_BYTES)
+    selector = Selector(max(dy[at].size for at in cuts), dy.dtype, scratch)
+    pieces = [(dy[at], y[at], dx[at]) for at in cuts]
+
+    def run(scalars: Scalars) -> None:
+        for gradient, output, into in pieces:
+            flags = selector.flags(output.shape)
+            np.greater(output, 0, out=flags)
+            selector.select(gradient, flags, into)
 
     return run
 

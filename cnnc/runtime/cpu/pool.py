@@ -11,6 +11,7 @@ from cnnc.ir.window import Pair, Window
 from cnnc.runtime.arrays import Array
 from cnnc.runtime.cpu.operand import Operand, Results, Run, Scratch, blocks, given, spread
 from cnnc.runtime.cpu.product import Work, in_turn
+from cnnc.runtime.cpu.select import Selector
 from cnnc.runtime.cpu.taps import Tap, span, taps
 from cnnc.runtime.scalars import Scalars
 
@@ -54,21 +55,32 @@ def _fold(ufunc: np.ufunc, start: float, target: Array, pairs: list[tuple[Array,
 
 def _winners(window: Window, x: Array, y: Array, index: Array, scratch: Scratch) -> Work:
     """The first tap that equals the maximum; a NaN is the maximum of its window."""
-    flags = scratch.array((index.size,), np.bool_)
-    jobs = []
-    for tap in reversed(taps(window, (x.shape[1], x.shape[2]))):
-        pixels, best = x[:, tap.h, tap.w], y[:, tap.p, tap.q]
-        wins = flags[: best.size].reshape(best.shape)
-        jobs.append((tap.number, pixels, best, index[:, tap.p, tap.q], wins))
+    missed = scratch.array(index.shape, np.bool_)
+    other = scratch.array(index.shape, np.bool_)
+    near = {tap.number: tap for tap in taps(window, (x.shape[1], x.shape[2]))}
+    jobs: list[tuple[Array, Array, Array] | None] = []
+    for number in range(window.taps):
+        tap = near.get(number)
+        jobs.append(tap and (x[:, tap.h, tap.w], y[:, tap.p, tap.q], other[:, tap.p, tap.q]))
+    partial = [job is None or job[2].size < other.size for job in jobs]
 
     def run() -> None:
         nan = bool(np.isnan(y.max()))
+        # The place of the first hit is the number of misses before it.
         index.fill(0)
-        for number, pixels, best, into, wins in jobs:  # from the last tap to the first, so that the first stays
-            np.equal(pixels, best, out=wins)
-            if nan:
-                np.logical_or(wins, np.isnan(pixels), out=wins)
-            np.copyto(into, number, where=wins)
+        missed.fill(True)
+        for job, outside in zip(jobs, partial, strict=True):
+            if outside:
+                other.fill(True)
+            if job is not None:
+                pixels, best, unequal = job
+                np.not_equal(pixels, best, out=unequal)
+                if nan:
+                    np.logical_and(unequal, pixels == pixels, out=unequal)
+            np.logical_and(missed, other, out=missed)
+            np.add(index, missed, out=index, casting="unsafe")
+        if any(partial):  # a dilated window may lie in padding alone
+            np.copyto(index, 0, where=missed)
 
     return run
 
@@ -85,18 +97,25 @@ def bind_maxpool_grad(op: ops.MaxPoolGrad, operands: Sequence[Operand], results:
 
 
 def _returned(window: Window, dy: Array, index: Array, dx: Array, scratch: Scratch) -> Work:
-    """Each dy to the pixel that won; windows may overlap, so they are added."""
-    flags = scratch.array((index.size,), np.bool_)
+    """Each dy to the pixel that won; where windows overlap they are added."""
+    selector = Selector(index.size, dx.dtype, scratch)
+    spare = scratch.array((index.size,), dx.dtype)
+    apart = all(stride >= extent for stride, extent in zip(window.stride, window.extent, strict=True))
     jobs = []
     for tap in taps(window, (dx.shape[1], dx.shape[2])):
-        source, winner = dy[:, tap.p, tap.q], index[:, tap.p, tap.q]
-        jobs.append((tap.number, source, winner, dx[:, tap.h, tap.w], flags[: winner.size].reshape(winner.shape)))
+        source, winner, into = dy[:, tap.p, tap.q], index[:, tap.p, tap.q], dx[:, tap.h, tap.w]
+        jobs.append((tap.number, source, winner, into, spare[: source.size].reshape(source.shape)))
+    whole = apart and sum(into.size for *_, into, _ in jobs) == dx.size
 
     def run() -> None:
-        dx.fill(0)
-        for number, source, winner, into, wins in jobs:
+        if not whole:
+            dx.fill(0)
+        for number, source, winner, into, chosen in jobs:
+            wins = selector.flags(winner.shape)
             np.equal(winner, number, out=wins)
-            np.add(into, source, out=into, where=wins)
+            selector.select(source, wins, into if apart else chosen)
+            if not apart:
+                np.add(into, chosen, out=into)
 
     return run
 

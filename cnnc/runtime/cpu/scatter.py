@@ -10,14 +10,15 @@ from cnnc.runtime.cpu.columns import CHUNK_BYTES
 from cnnc.runtime.cpu.operand import Scratch, as_rows
 from cnnc.runtime.cpu.product import Work
 from cnnc.runtime.cpu.product import product as product_of
-from cnnc.runtime.cpu.taps import Tap, taps
+from cnnc.runtime.cpu.taps import span, taps
+
+FEW_CHANNELS = 32
 
 
 def scattered(window: Window, w: Array, dy: Array, dx: Array, scratch: Scratch) -> Work:
     """``dx += dy @ w[:, tap]`` at the pixels of each tap, a few images at a time, dx zeroed first."""
     count, height, width, filters = dy.shape
     matrix = w.reshape(filters, -1)
-    where = taps(window, (dx.shape[1], dx.shape[2]))
     per_image = height * width * matrix.shape[1] * dy.itemsize
     images = max(1, min(count, CHUNK_BYTES // max(1, per_image)))
     product = scratch.array((images * height * width, matrix.shape[1]), dy.dtype)
@@ -28,7 +29,7 @@ def scattered(window: Window, w: Array, dy: Array, dx: Array, scratch: Scratch) 
         size = len(part) * height * width
         work.append(_scatter(part, None if spare is None else spare[:size], matrix, product[:size]))
         values = product[:size].reshape(len(part), height, width, *window.kernel, dx.shape[3])
-        work.append(_add(where, window.kernel[1], values, dx[n : n + images]))
+        work.append(_add(_pairs(window, values, dx[n : n + images])))
 
     def run() -> None:
         dx.fill(0)
@@ -52,12 +53,31 @@ def _scatter(dy: Array, spare: Array | None, matrix: Array, product: Array) -> W
     return run
 
 
-def _add(where: list[Tap], kernel_width: int, values: Array, dx: Array) -> Work:
-    pairs = [
-        (dx[:, tap.h, tap.w], values[:, tap.p, tap.q, tap.number // kernel_width, tap.number % kernel_width])
-        for tap in where
+def _pairs(window: Window, values: Array, dx: Array) -> list[tuple[Array, Array]]:
+    """Pixels of ``dx`` ``[N, H, W, C]`` and what to add to them from ``values`` ``[N, P, Q, R, S, C]``."""
+    if window.dilation[1] == 1 and dx.shape[3] < FEW_CHANNELS:
+        return _by_window(window, values, dx)
+    return [
+        (dx[:, tap.h, tap.w], values[:, tap.p, tap.q, tap.number // window.kernel[1], tap.number % window.kernel[1]])
+        for tap in taps(window, (dx.shape[1], dx.shape[2]))
     ]
 
+
+def _by_window(window: Window, values: Array, dx: Array) -> list[tuple[Array, Array]]:
+    """A whole row of taps of one window column at a time: loops of S*C elements instead of C."""
+    pairs = []
+    height, width = dx.shape[1:3]
+    for r in range(window.kernel[0]):
+        p, h = span(window, 0, r, height, values.shape[1])
+        for q in range(values.shape[2]):
+            first = q * window.stride[1] - window.pad[2]
+            low, high = max(0, -first), min(window.kernel[1], width - first)
+            if high > low and p.stop > p.start:
+                pairs.append((dx[:, h, first + low : first + high], values[:, p, q, r, low:high]))
+    return pairs
+
+
+def _add(pairs: list[tuple[Array, Array]]) -> Work:
     def run() -> None:
         for pixels, added in pairs:
             np.add(pixels, added, out=pixels)

@@ -22,11 +22,11 @@ def _relu(x: Array) -> Array:
     return np.maximum(x, 0)
 
 
-# kind -> (f, f' as a function of y = f(x))
-FUNCTIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    "relu": (_relu, lambda y: np.where(y > 0, 1.0, 0.0).astype(y.dtype)),
-    "tanh": (np.tanh, lambda y: 1 - y * y),
-    "sigmoid": (_sigmoid, lambda y: y * (1 - y)),
+# kind -> (f, gradient from dy and y = f(x))
+FUNCTIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]] = {
+    "relu": (_relu, lambda dy, y: np.where(y > 0, dy, 0).astype(dy.dtype)),
+    "tanh": (np.tanh, lambda dy, y: dy * (1 - y * y)),
+    "sigmoid": (_sigmoid, lambda dy, y: dy * (y * (1 - y))),
 }
 
 
@@ -41,7 +41,7 @@ def activation(op: ops.Activation, operands: Sequence[Array], scalars: Scalars) 
 
 def activation_grad(op: ops.ActivationGrad, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
     dy, y = operands
-    return (dy * FUNCTIONS[op.kind][1](y),)
+    return (FUNCTIONS[op.kind][1](dy, y),)
 
 
 def add(op: ops.Add, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
