@@ -25,16 +25,17 @@ from cnnc.ir.size import Size
 Json = dict[str, object]
 
 LINE = 400  # a buffer or a launch argument fits, a step with its launches does not
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def text(value: object, indent: str = "") -> str:
     """JSON with each object or list on one line where it fits there, else one item per line."""
-    line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    line = _encode(value)
     if len(line) <= LINE or not isinstance(value, (Mapping, list, tuple)) or not value:
         return line
     deeper = indent + " "
     if isinstance(value, Mapping):
-        items = [f"{json.dumps(key, ensure_ascii=False)}: {text(item, deeper)}" for key, item in value.items()]
+        items = [f"{_encode(key)}: {text(item, deeper)}" for key, item in value.items()]
     else:
         items = [text(item, deeper) for item in value]
     body = f",\n{deeper}".join(items)
