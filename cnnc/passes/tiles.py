@@ -8,7 +8,7 @@ program and step, hardly per element, so that blocks there are as large as memor
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cnnc.ir import ops
 from cnnc.ir.plan import ALIGN_BYTES, Tile
@@ -21,6 +21,7 @@ INTERPRET = "interpret"
 MULTIPROCESSORS = 132  # of an H100 or H200; smaller chips only get more programs than they need
 INTERPRET_ELEMENTS = 1 << 19  # largest block in the interpreter: its int64 addresses take 4 MB
 MAX_SPLITS = 64
+ALIGNED = 16  # Triton knows of an integer at most that it is a multiple of 16
 
 WGRADS = (ops.ConvWgrad, ops.LinearWgrad)
 MATRIX_OPS = (ops.Conv, ops.ConvDgrad, ops.Linear, ops.LinearDgrad, *WGRADS)
@@ -32,12 +33,16 @@ WITHOUT_TILE = (ops.SgdUpdate, ops.CastArena, ops.BatchMean, ops.BatchNormUpdate
 
 @dataclass(frozen=True)
 class Product:
-    """A matrix product [rows, depth] x [depth, columns]; ``unit`` channels lie side by side along one tap."""
+    """A matrix product [rows, depth] x [depth, columns]; ``unit`` channels lie side by side along one tap.
+
+    ``aligned`` says whether both operands' channels come in multiples of ALIGNED, so that they load in vectors.
+    """
 
     rows: int
     columns: int
     depth: int
     unit: int
+    aligned: bool = True
 
 
 def power_of_two(count: int) -> int:
@@ -55,6 +60,13 @@ def anchor_of(op: ops.Op, operands: Types, results: Types) -> tuple[ops.Op, Type
 
 def product_of(op: ops.Op, operands: Types, results: Types, n: int) -> Product:
     """The loop nest of a matrix op for a batch of n, for one group."""
+    first, second = operands
+    product = _plain_product(op, operands, results, n)
+    channels = (first.shape[-1], second.shape[-1], product.unit, product.columns)
+    return replace(product, aligned=all(count % ALIGNED == 0 for count in channels))
+
+
+def _plain_product(op: ops.Op, operands: Types, results: Types, n: int) -> Product:
     first, second = operands
     pixels = math.prod(first.shape[:-1])
     if isinstance(op, ops.Conv):
@@ -124,8 +136,12 @@ def _interpreted_product(op: ops.Op, product: Product) -> Tile:
 
 
 def _product_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
+    columns = max(16, min(64, power_of_two(product.columns)))
+    if not product.aligned:
+        # Elements are loaded one by one, each with an address of its own: registers limit the tile.
+        return Tile(64, min(32, columns), 16 if dtype == "float32" else 32, warps=4, stages=2)
     if dtype == "float32":
-        return Tile(64, max(16, min(64, power_of_two(product.columns))), 16, warps=4, stages=2)
+        return Tile(64, columns, 16, warps=4, stages=2)
     # ptxas serialises wide dgrad tiles with an activation's gradient in their epilogue (C7514).
     widest = 64 if isinstance(op, (ops.ConvDgrad, ops.LinearDgrad)) else 128
     n = max(16, min(widest, power_of_two(product.columns)))
@@ -133,28 +149,19 @@ def _product_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
     if n == 128 and product.rows // 128 * (product.columns // 128) < MULTIPROCESSORS:
         n = 64
     m = 128 if product.rows // 128 * max(1, product.columns // n) >= MULTIPROCESSORS else 64
-    return Tile(m, n, _step(product), warps=8 if m * n > 8192 else 4, stages=3)
-
-
-def _step(product: Product) -> int:
-    """Channels of one step: whole blocks of a tap, or all that a few-channel window has."""
-    if product.unit >= 64:
-        return 64
-    if product.unit > 16:
-        return 32
-    return max(16, min(32, power_of_two(product.depth)))
+    return Tile(m, n, 64 if product.unit >= 64 else 32, warps=8 if m * n > 8192 else 4, stages=3)
 
 
 def _wgrad_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
-    wide = 64 if dtype == "float32" else 128
+    widest = 32 if not product.aligned else 64 if dtype == "float32" else 128
     m = max(16, min(64, power_of_two(product.rows)))
     unit = product.unit if product.unit > 16 else product.columns
-    n = max(16, min(wide, power_of_two(unit)))
-    k = 16 if dtype == "float32" else 64
+    n = max(16, min(widest, power_of_two(unit)))
+    k = 16 if dtype == "float32" else 64 if product.aligned else 32
     taps = product.columns // product.unit if n <= power_of_two(product.unit) else 1
     programs = -(-product.rows // m) * taps * -(-(product.columns // taps) // n)
     splits = _splits(programs, product.depth, 8 * k)
-    return Tile(m, n, k, splits, warps=4, stages=2 if dtype == "float32" else 3)
+    return Tile(m, n, k, splits, warps=4, stages=3 if dtype != "float32" and product.aligned else 2)
 
 
 def _splits(programs: int, depth: int, least: int) -> int:
@@ -184,4 +191,4 @@ def _pointwise_tile(rows: int, channels: int, target: str) -> Tile:
         n = min(power_of_two(channels), 512)
         return Tile(min(power_of_two(rows), INTERPRET_ELEMENTS // n), n, 1, warps=1, stages=1)
     n = min(128, power_of_two(channels))
-    return Tile(2048 // n, n, 1, warps=4, stages=1)
+    return Tile((2048 if channels % ALIGNED == 0 else 1024) // n, n, 1, warps=4, stages=1)
