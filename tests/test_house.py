@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import cnnc
+from cnnc.cli import main
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted(path for folder in ("cnnc", "tests", "examples") for path in (ROOT / folder).rglob("*.py"))
@@ -64,6 +65,14 @@ def test_the_license_is_whole() -> None:
     text = (ROOT / "LICENSE").read_text()
     assert "Version 2.0, January 2004" in text
     assert text.rstrip().endswith("limitations under the License.")
+
+
+def test_the_readme_shows_the_real_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    readme = (ROOT / "README.md").read_text()
+    program = (ROOT / "models" / "lenet5.cnn").read_text()
+    assert main(["summary", str(ROOT / "models" / "lenet5.cnn")]) == 0
+    for text in (program[program.index("model") :], capsys.readouterr().out):
+        assert "\n".join(("    " + line).rstrip() for line in text.splitlines()) in readme
 
 
 @pytest.fixture(scope="module")
