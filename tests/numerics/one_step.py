@@ -19,7 +19,6 @@ from cnnc.runtime.memory import Block, Key, allocate, view
 from cnnc.runtime.scalars import Scalars
 
 NO_HALO: Pad = (0, 0, 0, 0)
-TARGETS = (Space.WORK,)
 
 
 @dataclass(frozen=True)

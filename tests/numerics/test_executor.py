@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 
 from cnnc.ir import ops
@@ -74,3 +76,14 @@ def test_one_step_alone() -> None:
     blocks = _blocks(np.full((2, COUNT), 3.0), allocate(256))
     executor.run(SCHEDULE, STEPS[:1], blocks, Scalars(2))
     np.testing.assert_array_equal(view(BUFFERS[1], blocks, 2), np.full((2, COUNT), 6.0))
+
+
+def test_forgotten_memory_is_free() -> None:
+    executor, work = CpuExecutor(PLAN), allocate(256)
+    kept = weakref.ref(work)
+    x = np.ones((2, COUNT))
+    _check(executor, x, work)
+    del work
+    executor.forget()
+    assert kept() is None
+    _check(executor, x, allocate(256))

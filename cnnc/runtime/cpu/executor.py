@@ -63,6 +63,12 @@ class CpuExecutor:
                     (self._callers if _touches_callers(step, buffers) else known)[id(step)] = entry
                 entry[1](scalars)
 
+    def forget(self) -> None:
+        """Let go of all memory that steps are bound to; the next run binds them again."""
+        self._bound.clear()
+        self._callers.clear()
+        self._blocks.clear()
+
     def _forget_moved(self, schedule: Schedule, blocks: Blocks, n: int) -> None:
         """Drop steps bound to memory that is no longer what this run uses."""
         key = (id(schedule), n)
