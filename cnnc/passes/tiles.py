@@ -90,6 +90,7 @@ def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str
 
     ``target`` is ``interpret`` or a GPU (``sm_90``, ``gfx942``); ``dtype`` the compute dtype.
     """
+    draws = isinstance(op, ops.Fused) and any(isinstance(part.op, ops.Dropout) for part in op.parts)
     op, operands, results = anchor_of(op, operands, results)
     if isinstance(op, WITHOUT_TILE):
         return None
@@ -97,7 +98,10 @@ def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str
         product = product_of(op, operands, results, n)
         if target == INTERPRET:
             return _interpreted_product(op, product)
-        return _wgrad_tile(op, product, dtype) if isinstance(op, WGRADS) else _product_tile(op, product, dtype)
+        if isinstance(op, WGRADS):
+            return _wgrad_tile(op, product, dtype)
+        tile = _product_tile(op, product, dtype)
+        return _with_room(tile) if draws and dtype != "float32" else tile
     rows = math.prod(results[0].shape[:-1]) * n if results[0].batched else math.prod(operands[0].shape[:-1]) * n
     channels = operands[0].shape[-1]
     if type(op) in ROW_SUMS:
@@ -149,7 +153,16 @@ def _product_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
     if n == 128 and product.rows // 128 * (product.columns // 128) < MULTIPROCESSORS:
         n = 64
     m = 128 if product.rows // 128 * max(1, product.columns // n) >= MULTIPROCESSORS else 64
-    return Tile(m, n, 64 if product.unit >= 64 else 32, warps=8 if m * n > 8192 else 4, stages=3)
+    k = 64 if product.unit >= 64 else 32
+    # With a single tap and three stages ptxas serialises some tiles (C7515); four stages it takes.
+    single = isinstance(op, (ops.Conv, ops.ConvDgrad)) and product.depth == product.unit
+    return Tile(m, n, k, warps=8 if m * n > 8192 else 4, stages=4 if single else 3)
+
+
+def _with_room(tile: Tile) -> Tile:
+    """A tile that leaves registers for ten rounds of Philox on every element."""
+    n = min(64, tile.n)
+    return replace(tile, m=64, n=n, warps=8 if n == 64 else 4)
 
 
 def _wgrad_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
