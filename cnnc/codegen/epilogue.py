@@ -51,14 +51,15 @@ class Tail:
         pointer = operand(self.kernel, name, buffer)
         variable = f"{pointer}_tile"
         self.kernel.write(
-            f"{pointer}_at = {pointer} + ({self.rows.offsets(pointer)})[:, None] + channel[None, :]\n"
+            f"{pointer}_row = {self.rows.offsets(pointer)}\n"
+            f"{pointer}_at = {pointer} + {pointer}_row[:, None] + channel[None, :]\n"
             f"{variable} = tl.load({pointer}_at, mask=tile_live, other=0.0).to(tl.float32)"
         )
         return variable
 
     def _vector(self, buffer: Buffer, name: str) -> str:
         pointer = self.kernel.pointer(name, buffer)
-        variable = f"{pointer}_row"
+        variable = f"{pointer}_vector"
         load = f"tl.load({pointer} + channel, mask=channel_live, other=0.0).to(tl.float32)"
         self.kernel.write(f"{variable} = {load}[None, :]")
         return variable
@@ -67,7 +68,8 @@ class Tail:
         """Write one value to its buffer, rounded to the buffer's dtype."""
         pointer = operand(self.kernel, "out", buffer)
         self.kernel.write(
-            f"{pointer}_at = {pointer} + ({self.rows.offsets(pointer)})[:, None] + channel[None, :]\n"
+            f"{pointer}_row = {self.rows.offsets(pointer)}\n"
+            f"{pointer}_at = {pointer} + {pointer}_row[:, None] + channel[None, :]\n"
             f"tl.store({pointer}_at, {self.values[number]}.to({pointer}.dtype.element_ty), mask=tile_live)"
         )
 
@@ -122,11 +124,12 @@ def _batch_norm_input_grad(tail: Tail, op: Op, arguments: Arguments, tag: str) -
     kernel.write(
         f"""
         inverse{tag} = 1.0 / tl.sqrt_rn({var} + EPS{tag})
-        count{tag} = ({tail.rows.total}) * 1.0
+        count{tag} = {tail.rows.total} * 1.0
+        xhat{tag} = ({x} - {mean}) * inverse{tag}
+        centred{tag} = {dy} - {dbeta} / count{tag} - xhat{tag} * ({dgamma} / count{tag})
         """
     )
-    xhat = f"({x} - {mean}) * inverse{tag}"
-    return f"{gamma} * inverse{tag} * ({dy} - {dbeta} / count{tag} - {xhat} * ({dgamma} / count{tag}))"
+    return f"{gamma} * inverse{tag} * centred{tag}"
 
 
 # One row per op that a tile's tail can compute: its operand names, its expression.

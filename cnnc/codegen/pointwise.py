@@ -69,7 +69,8 @@ def _rearrange(context: Context, image: Buffer | None, vector: Buffer | None, *,
     kernel.write(
         f"""
         tile_live = live[:, None] & channel_live[None, :]
-        {first}_at = {first} + ({rows.offsets(first)})[:, None] + channel[None, :]
+        {first}_row = {rows.offsets(first)}
+        {first}_at = {first} + {first}_row[:, None] + channel[None, :]
         pixel = n.to(tl.int64) * {second}_n + p * Q + q
         {second}_at = {second} + pixel[:, None] + (channel * (P * Q))[None, :]
         moved = tl.load(x_at, mask=tile_live, other=0.0)

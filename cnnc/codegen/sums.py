@@ -86,7 +86,8 @@ def _loop(kernel: Kernel, context: Context, rows: Rows, x: Buffer, lines: list[s
 
 def _load(name: str, rows: Rows) -> list[str]:
     return [
-        f"{name}_at = {name} + ({rows.offsets(name)})[:, None] + channel[None, :]",
+        f"{name}_row = {rows.offsets(name)}",
+        f"{name}_at = {name} + {name}_row[:, None] + channel[None, :]",
         f"{name}_tile = tl.load({name}_at, mask=tile_live, other=0.0).to(tl.float32)",
     ]
 

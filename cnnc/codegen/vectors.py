@@ -35,7 +35,8 @@ def _load(name: str, at: str = "at") -> str:
 
 
 def _store(name: str, value: str) -> str:
-    return f"tl.store({name} + at, ({value}).to({name}.dtype.element_ty), mask=live)"
+    value = value if value.isidentifier() else f"({value})"
+    return f"tl.store({name} + at, {value}.to({name}.dtype.element_ty), mask=live)"
 
 
 def emit_bn_update(context: Context) -> None:
@@ -53,13 +54,15 @@ def emit_bn_update(context: Context) -> None:
     kernel.constant(MOMENTUM=op.momentum)
     lines = [_load("running_mean"), _load("running_var"), _load("mean"), _load("var")]
     if new_mean is not None:
-        lines.append(_store("new_mean", "(1.0 - MOMENTUM) * running_mean_ + MOMENTUM * mean_"))
+        lines.append("updated_mean = (1.0 - MOMENTUM) * running_mean_ + MOMENTUM * mean_")
+        lines.append(_store("new_mean", "updated_mean"))
     if new_var is not None:
         lines += [
             "count = PIXELS * N",
             "unbiased = var_ * (count / tl.maximum(count - 1, 1))",
-            "updated = (1.0 - MOMENTUM) * running_var_ + MOMENTUM * unbiased",
-            _store("new_var", "tl.where(count > 1, updated, running_var_)"),
+            "updated_var = (1.0 - MOMENTUM) * running_var_ + MOMENTUM * unbiased",
+            "updated_var = tl.where(count > 1, updated_var, running_var_)",
+            _store("new_var", "updated_var"),
         ]
     kernel.write("\n".join(lines))
     context.add(kernel, grid)
@@ -95,7 +98,8 @@ def emit_fold_shift(context: Context) -> None:
     kernel.constant(EPS=op.eps)
     lines = [_load("gamma"), _load("beta"), _load("mean"), _load("var"), *([_load("bias")] if bias else [])]
     start = "bias_" if bias else "0.0"
-    lines.append(_store("out", f"({start} - mean_) * (gamma_ / tl.sqrt_rn(var_ + EPS)) + beta_"))
+    lines.append("factor = gamma_ / tl.sqrt_rn(var_ + EPS)")
+    lines.append(_store("out", f"({start} - mean_) * factor + beta_"))
     kernel.write("\n".join(lines))
     context.add(kernel, grid)
 

@@ -127,7 +127,8 @@ def emit_linear_wgrad(context: Context) -> None:
     kernel.integers(K=filters, C=channels)
     kernel.write(LINEAR)
     load = (
-        f"    x_at = x + ({rows.offsets('x')})[:, None] + column[None, :]\n"
+        f"    x_row = {rows.offsets('x')}\n"
+        "    x_at = x + x_row[:, None] + column[None, :]\n"
         "    b = tl.load(x_at, mask=live[:, None] & column_live[None, :], other=0.0)"
     )
     _sum_rows(context, kernel, rows, "filter", load)
@@ -151,7 +152,8 @@ def _sum_rows(context: Context, kernel: Kernel, rows: Rows, dy_channel: str, loa
     lines = [
         LOOP_BEGIN.strip("\n").replace("ROWS", rows.total),
         *(f"    {line}" for line in rows.decode()),
-        f"    dy_at = dy + ({rows.offsets('dy')})[:, None] + ({dy_channel})[None, :]",
+        f"    dy_row = {rows.offsets('dy')}",
+        f"    dy_at = dy + dy_row[:, None] + ({dy_channel})[None, :]",
         "    a = tl.load(dy_at, mask=live[:, None] & filter_live[None, :], other=0.0)",
         load_x.strip("\n"),
         PRODUCT.strip("\n"),

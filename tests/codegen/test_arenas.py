@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from one_step import relative_error, run_step, vector
 
 from cnnc.ir import ops
 from cnnc.ir.types import Element
 from cnnc.runtime.arrays import bfloat16_bits, bfloat16_values
 from cnnc.runtime.scalars import Scalars
+from tests.codegen.one_step import relative_error, run_step, vector
 
 COUNT, DECAYED = 1984, 1216
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from one_step import image, plan_of, relative_error, run_step, vector
 from torch.nn import functional
 
 from cnnc.codegen import generate
@@ -16,6 +15,7 @@ from cnnc.ir.ops import Op
 from cnnc.ir.plan import Tile
 from cnnc.ir.types import Element
 from cnnc.ir.window import Window
+from tests.codegen.one_step import image, plan_of, relative_error, run_step, vector
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 2e-2, "float16": 3e-3}
 REAL = Element.REAL

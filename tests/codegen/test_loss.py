@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from one_step import Operand, image, relative_error, run_step
 from torch.nn import functional
 
 from cnnc.ir import ops
 from cnnc.ir.plan import Tile
 from cnnc.ir.types import Element
 from cnnc.runtime.scalars import Scalars
+from tests.codegen.one_step import Operand, image, relative_error, run_step
 
 TOLERANCE = 1e-6
 TILES = [None, Tile(2, 4, 1)]  # the second takes several blocks of channels

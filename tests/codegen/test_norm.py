@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from one_step import Operand, image, relative_error, run_step, vector
 from torch.nn import functional
 
 from cnnc.ir import ops
 from cnnc.ir.plan import Tile
 from cnnc.ir.types import Element
+from tests.codegen.one_step import Operand, image, relative_error, run_step, vector
 
 TOLERANCE = 1e-5
 EPS = 1e-5

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from one_step import Operand, image, plan_of, relative_error, run_plan, run_step, vector
 from torch.nn import functional
 
 from cnnc.codegen import generate
@@ -18,6 +17,7 @@ from cnnc.ir.types import Element
 from cnnc.ir.window import Window
 from cnnc.passes.epilogues import TILE_ANCHORS, TILE_PARTS, can_follow, reason_against
 from cnnc.runtime.scalars import Scalars
+from tests.codegen.one_step import Operand, image, plan_of, relative_error, run_plan, run_step, vector
 
 TOLERANCE = 1e-6
 SHAPES = [(3, 5, 4, 7), (65, 3), (1, 1, 1, 1)]

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from one_step import image, relative_error, run_step
 from torch.nn import functional
 
 from cnnc.ir import ops
 from cnnc.ir.plan import Tile
 from cnnc.ir.types import Element
 from cnnc.ir.window import Window
+from tests.codegen.one_step import image, relative_error, run_step
 
 TOLERANCE = 1e-6
 
@@ -96,7 +96,7 @@ def test_max_pool_of_nan_and_infinity(padding: int, device: str) -> None:
 
 def _unchecked(op: ops.MaxPool, x: np.ndarray[Any, Any], device: str) -> np.ndarray[Any, Any]:
     """The pooled values where NaN is a right answer: times 0 + index shows them through the poison check."""
-    import one_step  # noqa: PLC0415 - its read is replaced for this call
+    from tests.codegen import one_step  # noqa: PLC0415 - its read is replaced for this call
 
     plain = one_step.read
     with pytest.MonkeyPatch.context() as patch:
