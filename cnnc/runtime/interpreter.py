@@ -73,7 +73,8 @@ def interpreting() -> Iterator[None]:
         language = SimpleNamespace(__globals__={"tl": tl, "core": tl.core})
         scope = triton_interpreter._patch_lang(language)
         try:
-            scope.set_attr(JITFunction, "__call__", _call)
+            for kind in (JITFunction, triton_interpreter.InterpretedFunction):
+                scope.set_attr(kind, "__call__", _call)
             scope.set_attr(tl.tensor, "__index__", _index)
             scope.set_attr(Builder, "create_dot", _dot)
             scope.set_attr(Builder, "cast_impl", _cast)
