@@ -30,7 +30,9 @@ def model() -> Model:
 
 
 def test_rows_are_layers_in_program_order() -> None:
-    rows = [(row.name, row.op, row.output, row.params, row.macs, row.activation_bytes) for row in summarize(model()).rows]
+    rows = [
+        (row.name, row.op, row.output, row.params, row.macs, row.activation_bytes) for row in summarize(model()).rows
+    ]
     assert rows == [
         ("conv1", "conv", (7, 7, 4), 4 * 27 + 4, 49 * 4 * 27, 4 * 196),
         ("conv1.bn", "batch_norm", (7, 7, 4), 8, 0, 0),

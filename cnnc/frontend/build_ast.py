@@ -80,7 +80,7 @@ class BuildAst:
             if part.data == "label":
                 label = self._label(_token(part, 0))
             elif part.data == "assertion":
-                assertion = self._dims(_token(part, 0))
+                assertion = self._dims(_token(part, 1))
             else:
                 keyword = self._name(_children(part)[0])
                 argument, options = self._arguments(_children(part)[1:])

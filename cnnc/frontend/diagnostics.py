@@ -18,6 +18,7 @@ class Diagnostics:
 
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
+        self._count = 0
 
     def add(self, span: Span, message: str, hint: str | None = None) -> None:
         """Note an error, once.
@@ -26,10 +27,10 @@ class Diagnostics:
             TooManyErrors: the text is hopeless; what was found so far is enough to show.
         """
         diagnostic = Diagnostic(span, _clipped(message), _clipped(hint) if hint else None)
-        if diagnostic in self.found:
-            return
-        self.found.append(diagnostic)
-        if len(self.found) >= MAX_ERRORS:
+        if diagnostic not in self.found:
+            self.found.append(diagnostic)
+        self._count += 1
+        if self._count >= MAX_ERRORS:
             raise TooManyErrors
 
     def raise_any(self) -> None:

@@ -28,7 +28,7 @@ def expand_lowered(lowered: Lowered) -> str:
     """The program's text in explicit statements; it lowers to the same graph."""
     model = lowered.model
     head = f"model {model.name}\ninput {format_shape(model.input_shape)}\n\n"
-    return head + align(_lines(lowered.built)) + _train_text(lowered.training)
+    return head + "".join(line + "\n" for line in align(_lines(lowered.built))) + _train_text(lowered.training)
 
 
 def _lines(built: tuple[Built, ...]) -> list[Line]:
@@ -39,7 +39,7 @@ def _lines(built: tuple[Built, ...]) -> list[Line]:
         if wanted is not None and wanted != norm:
             norm = wanted
             # The flag takes no settings of its own, so the default line carries them.
-            lines.append(Line(body=f"BN: eps={norm.eps!r} momentum={norm.momentum!r}", free=True))
+            lines.append(Line(body=f"BN: eps={norm.eps!r}, momentum={norm.momentum!r}", free=True))
         lines.append(Line(f"{item.layer.place.name}:", _statement(item.layer, norm), f"=> {format_shape(item.shape)}"))
     return lines
 

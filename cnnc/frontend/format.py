@@ -100,6 +100,5 @@ def _comment(source: Source, line: int) -> str:
 
 
 def _paragraph(rows: list[_Piece]) -> str:
-    text = align([row.line for row in rows])
-    indents = [_INDENT * row.depth for row in rows]
-    return "".join(indent + line + "\n" for indent, line in zip(indents, text.splitlines(), strict=True))
+    lines = align([row.line for row in rows])
+    return "".join(f"{_INDENT * row.depth}{line}\n" for row, line in zip(rows, lines, strict=True))

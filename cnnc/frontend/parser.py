@@ -92,26 +92,32 @@ class _Run:
         state = self.parser.parser_state
         expected = frozenset(self.parser.choices())
         describe(SyntaxProblem(self._span(at, end), expected, tuple(state.value_stack)), self.diagnostics)
-        dropped = self._unwind()
+        dropped = self._unwind(at_end=at >= len(text))
         start = min([at, *dropped])
         stop = self._skip(at)
         mark = lark.Token("ERROR", _first_word(text, start), start_pos=start, end_pos=max(stop, start))
         self.parser.feed_token(mark)
         self.position.char_pos = stop
 
-    def _unwind(self) -> list[int]:
-        """Pop until a statement may stand here; start offsets of what was popped."""
+    def _unwind(self, at_end: bool) -> list[int]:
+        """Pop until a statement may stand here; start offsets of what was popped.
+
+        At the end of the text open braces go too, and a popped `}` takes all back to its `{` with it.
+        """
         state = self.parser.parser_state
         starts: list[int] = []
-        while "ERROR" not in self.parser.choices():
+        closed = 0
+        while "ERROR" not in self.parser.choices() or closed > 0 or (at_end and self._inside()):
             state.state_stack.pop()
-            starts.append(_start(state.value_stack.pop()))
+            value = state.value_stack.pop()
+            closed += _is_token(value, "}") - _is_token(value, "{")
+            starts.append(_start(value))
         return [start for start in starts if start >= 0]
 
     def _skip(self, at: int) -> int:
         """The end of the broken statement: a new line, `;` or the brace that closes around it."""
         text = self.source.text
-        inside = any(isinstance(value, lark.Token) and value == "{" for value in self.parser.parser_state.value_stack)
+        inside = self._inside()
         depth = 0
         while at < len(text):
             match = _REST.match(text, at)
@@ -125,8 +131,16 @@ class _Run:
             at += 1
         return at
 
+    def _inside(self) -> bool:
+        """Whether the parser is between braces."""
+        return any(_is_token(value, "{") for value in self.parser.parser_state.value_stack)
+
     def _span(self, start: int, end: int) -> Span:
         return Span(self.source, start, end)
+
+
+def _is_token(value: object, text: str) -> bool:
+    return isinstance(value, lark.Token) and value == text
 
 
 def _is_word(char: str) -> bool:

@@ -26,6 +26,7 @@ _TERMINALS = {
     "ORDER_WORD": "a word such as CCP",
     "_SEP": "a new line",
     "$END": "the end",
+    "ARROW": "`=>`",
     "COLON": "`:`",
     "EQUAL": "`=`",
     "LPAR": "`(`",
@@ -179,6 +180,9 @@ def _expected_hint(problem: SyntaxProblem) -> str | None:
     names = sorted(name for name in problem.expected if name.isupper() and name not in _UNLISTED)
     if "REAL" in names:
         names = [name for name in names if name != "INT"]
+    if len(names) > 1:
+        # Where other things may stand, a name is an unknown option or an unknown integer.
+        names = [name for name in names if name != "NAME"]
     shown = [_TERMINALS.get(name) or f"`{_literal(name)}`" for name in names]
     if not 0 < len(shown) <= _MAX_LISTED:
         return None

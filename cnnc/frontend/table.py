@@ -17,12 +17,12 @@ class Line:
     free: bool = False
 
 
-def align(lines: Sequence[Line], indent: str = "") -> str:
-    """The lines as text, each column as wide as its widest entry in the whole run."""
+def align(lines: Sequence[Line]) -> list[str]:
+    """The lines as text without new lines, each column as wide as its widest entry in the whole run."""
     table = [line for line in lines if not line.free]
     label_width = max((len(line.label) for line in table), default=0)
     body_width = max((len(line.body) for line in table if line.assertion), default=0)
-    return "".join(indent + _render(line, label_width, body_width) + "\n" for line in lines)
+    return [_render(line, label_width, body_width) for line in lines]
 
 
 def _render(line: Line, label_width: int, body_width: int) -> str:
