@@ -100,7 +100,7 @@ def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str
             return _interpreted_product(op, product)
         if isinstance(op, WGRADS):
             return _wgrad_tile(op, product, dtype)
-        tile = _product_tile(op, product, dtype)
+        tile = _product_tile(op, product, dtype, target)
         return _with_room(tile) if draws and dtype != "float32" else tile
     rows = math.prod(results[0].shape[:-1]) * n if results[0].batched else math.prod(operands[0].shape[:-1]) * n
     channels = operands[0].shape[-1]
@@ -139,7 +139,7 @@ def _interpreted_product(op: ops.Op, product: Product) -> Tile:
     return Tile(m, n, k, warps=1, stages=1)
 
 
-def _product_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
+def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile:
     columns = max(16, min(64, power_of_two(product.columns)))
     if not product.aligned:
         # Elements are loaded one by one, each with an address of its own: registers limit the tile.
@@ -153,9 +153,10 @@ def _product_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
     if n == 128 and product.rows // 128 * (product.columns // 128) < MULTIPROCESSORS:
         n = 64
     m = 128 if product.rows // 128 * max(1, product.columns // n) >= MULTIPROCESSORS else 64
-    k = 64 if product.unit >= 64 else 32
+    # Without wgmma the operands pass through registers, and there a deep step spills.
+    k = 64 if product.unit >= 64 and not target.startswith("sm_8") else 32
     # With a single tap and three stages ptxas serialises some tiles (C7515); four stages it takes.
-    single = isinstance(op, (ops.Conv, ops.ConvDgrad)) and product.depth == product.unit
+    single = isinstance(op, (ops.Conv, ops.ConvDgrad)) and product.depth == product.unit and target == "sm_90"
     return Tile(m, n, k, warps=8 if m * n > 8192 else 4, stages=4 if single else 3)
 
 
