@@ -26,6 +26,9 @@ class Executor(Protocol):
     def run(self, schedule: Schedule, steps: Sequence[Step], blocks: Mapping[Key, Any], scalars: Scalars) -> None:
         """Run these steps of the schedule in order."""
 
+    def forget(self) -> None:
+        """Let go of blocks kept from earlier runs, since they have been replaced."""
+
 
 class Device(Protocol):
     """Memory and execution of one kind; blocks are opaque to everybody else."""

@@ -79,6 +79,7 @@ def interpreting() -> Iterator[None]:
             scope.set_attr(Builder, "create_dot", _dot)
             scope.set_attr(Builder, "cast_impl", _cast)
             scope.set_attr(Builder, "create_fp_to_fp", _convert)
+            scope.set_attr(Builder, "create_splat", _splat)
             with np.errstate(all="ignore"):
                 yield
         finally:
@@ -100,6 +101,12 @@ def _call(function: Any, *args: Any, **kwargs: Any) -> Any:
 def _index(tensor: Any) -> int:
     """A scalar as a loop bound; its array has one element and one axis, which numpy >= 2.4 no longer converts."""
     return int(tensor.handle.data.reshape(-1)[0])
+
+
+def _splat(builder: Any, target: Any, scalar: Any) -> Any:
+    """A scalar repeated. A truth value stays one: Triton makes it int32, which 3.9 refuses as a mask."""
+    value = scalar.data.reshape(-1)[0]
+    return Handle(np.full(target.shape, value, scalar.data.dtype), scalar.dtype.scalar)
 
 
 def _floats(handle: Any) -> Any:

@@ -133,6 +133,8 @@ class Session:
         need = schedule.work.at(n)
         if self._work[0] < need:
             self._work = (0, self.device.allocate(0))  # let go of the old block before taking a larger one
+            for _, executor, _ in self._plans.values():
+                executor.forget()
             self._work = need, self.device.allocate(need)
         blocks[Space.WORK] = self._work[1]
         if (variant, schedule.low) not in self._const:

@@ -93,6 +93,9 @@ class TritonExecutor:
         for launch in launches:
             self._compiled(launch, buffers, blocks, scalars)
 
+    def forget(self) -> None:
+        """Nothing to let go of: a run keeps no block."""
+
     def _interpret(
         self, launch: Launch, buffers: Mapping[int, Buffer], blocks: Mapping[Key, Any], scalars: Scalars
     ) -> None:
