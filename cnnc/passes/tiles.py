@@ -101,7 +101,7 @@ def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str
         if isinstance(op, WGRADS):
             return _wgrad_tile(op, product, dtype)
         tile = _product_tile(op, product, dtype, target)
-        return _with_room(tile) if draws and dtype != "float32" else tile
+        return _with_room(tile) if draws else tile
     rows = math.prod(results[0].shape[:-1]) * n if results[0].batched else math.prod(operands[0].shape[:-1]) * n
     channels = operands[0].shape[-1]
     if type(op) in ROW_SUMS:
