@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -11,6 +12,14 @@ def dump_directory() -> Path | None:
     """Where to write the graph after each pass, the Plan and the kernels (``CNNC_DUMP``)."""
     value = os.environ.get("CNNC_DUMP")
     return Path(value) if value else None
+
+
+def dump(name: str, text: Callable[[], str]) -> None:
+    """Write one intermediate result to the dump folder, if there is one."""
+    folder = dump_directory()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text(), encoding="utf-8")
 
 
 def cache_directory() -> Path:

@@ -22,6 +22,7 @@ train {
 """
 SHAPE, CLASSES = (9, 7, 3), 4
 BATCHES = (1, 3, 63, 64, 65)
+DEVICES = ["cpu", "interpret", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def small(device="cpu", dtype="float32", training=True, seed=5):
@@ -58,7 +59,7 @@ def torch_twin(net):
     return twin
 
 
-@pytest.mark.parametrize("device", ["cpu", "interpret"])
+@pytest.mark.parametrize("device", DEVICES)
 def test_one_network_serves_every_batch(device):
     net = small(device)
     twin = torch_twin(net).eval()
@@ -69,9 +70,10 @@ def test_one_network_serves_every_batch(device):
 
 
 @pytest.mark.parametrize("n", BATCHES)
-def test_interpreter_and_cpu_agree_on_gradients_dropout_included(n):
+@pytest.mark.parametrize("device", DEVICES[1:])
+def test_kernels_and_cpu_agree_on_gradients_dropout_included(device, n):
     x, target = data(n)
-    (one, grads), (other, want) = small("interpret").loss_and_grads(x, target), small("cpu").loss_and_grads(x, target)
+    (one, grads), (other, want) = small(device).loss_and_grads(x, target), small("cpu").loss_and_grads(x, target)
     assert one == pytest.approx(other, rel=1e-5)
     largest = max(np.linalg.norm(value) for value in want.values())
     # Zero but for rounding, since a batch norm follows.
@@ -106,7 +108,7 @@ def test_training_mode_forward_uses_the_batchs_statistics():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-@pytest.mark.parametrize("device", ["cpu", "interpret"])
+@pytest.mark.parametrize("device", DEVICES)
 def test_sixteen_bits(device, dtype):
     net, exact = small(device, dtype), small("cpu", "float64")
     x, _ = data(5)

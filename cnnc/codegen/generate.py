@@ -28,6 +28,7 @@ from cnnc.codegen.vectors import (
     emit_sgd_update,
 )
 from cnnc.codegen.wgrad import emit_conv_wgrad, emit_linear_wgrad
+from cnnc.env import dump
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer, Plan, Schedule, Step
 from cnnc.passes.tiles import INTERPRET
@@ -78,7 +79,9 @@ def generate(plan: Plan) -> Module:
     """
     library = Library()
     tables = tuple(_table(plan, schedule, library) for schedule in plan.schedules)
-    return Module(plan, library.source(_summary(plan)), tables)
+    source = library.source(_summary(plan))
+    dump(f"{plan.model}.{plan.variant}.{plan.target}.kernels.py", lambda: source)
+    return Module(plan, source, tables)
 
 
 def _summary(plan: Plan) -> tuple[str, ...]:
