@@ -40,7 +40,8 @@ class Buffer:
     ``axes`` is the storage order, outermost first, a permutation of logical axis letters: images
     ``NHWC`` or ``HWNC``, vectors ``NC``, labels ``N``, unbatched arrays digits ``0123``.
     ``halo`` is zero padding kept around an image (top, bottom, left, right); ``channels`` is the
-    stride of a pixel in elements, >= the logical channels.
+    stride of a pixel in elements, >= the logical channels. A ``view`` is another shape of another
+    buffer's memory; the caller's array is the buffer of its name that is none.
     """
 
     id: int
@@ -54,6 +55,7 @@ class Buffer:
     size: Size  # bytes, a multiple of ALIGN_BYTES at every N
     halo: tuple[int, int, int, int] = (0, 0, 0, 0)
     channels: int = 0
+    view: bool = False
 
     @property
     def logical_axes(self) -> str:
@@ -154,8 +156,8 @@ class Schedule:
         return self.low <= n and (self.high is None or n <= self.high)
 
     def named(self, space: Space) -> dict[str, Buffer]:
-        """Buffers of one space by name."""
-        return {buffer.name: buffer for buffer in self.buffers if buffer.space is space}
+        """Buffers of one space by name, in the shape that the caller knows: views left out."""
+        return {buffer.name: buffer for buffer in self.buffers if buffer.space is space and not buffer.view}
 
 
 @dataclass(frozen=True)

@@ -86,16 +86,14 @@ class BufferTable:
         )
         channels = kind.shape[-1] if kind.batched and kind.shape else 0
         axes = axes_of(kind, space, self.target)
-        buffer = Buffer(
-            len(self.buffers), name, space, dtype, kind.shape, kind.batched, axes, Size(), Size(), halo, channels
-        )
+        place = len(self.buffers), name, space, dtype, kind.shape, kind.batched, axes, Size(), Size()
+        buffer = Buffer(*place, halo, channels, view=value != self._known(root))
         size = aligned(buffer.elements.scaled(buffer.item_bytes))
         self.buffers.append(replace(buffer, size=size, offset=self._fixed_offset(space, name, dtype)))
         self.ids[value] = buffer.id
 
     def _space(self, root: Value, value: Value) -> tuple[Space, str]:
-        group = [v for v, r in self.root.items() if r == root] + [root]
-        output = next((self.outputs[v] for v in group if v in self.outputs), None)
+        output = self.outputs.get(self._known(root))
         if output is not None:
             kind, _, name = output.partition(":")
             return {"grad": Space.GRADS, "state": Space.STATE}.get(kind, Space.OUTPUT), name or output
@@ -106,6 +104,11 @@ class BufferTable:
             self._check_stored(op.spec)
             return self._parameter_space(op.spec, op.element), op.spec.name
         return (Space.CONST if root.node in self.constant else Space.WORK), str(value).lstrip("%")
+
+    def _known(self, root: Value) -> Value:
+        """The value that a piece of memory is known by: the output that lies there, else its root."""
+        group = [value for value, other in self.root.items() if other == root]
+        return next((value for value in group if value in self.outputs), root)
 
     def _check_stored(self, spec: ParamSpec) -> None:
         """All plans read one arena: a leaf that wants another order of elements is a bug in a pass."""
@@ -150,12 +153,16 @@ def _views(graph: Graph, outputs: set[Value]) -> dict[Value, Value]:
     Where a caller's array would have to be both input and output, the op stays a copy.
     """
     root: dict[Value, Value] = {}
+    taken = set(outputs)  # roots whose memory is handed over already
     for node in graph.walk():
         if not isinstance(node.op, ops.Flatten | ops.Unflatten):
             continue
         image = node.types[0] if isinstance(node.op, ops.Unflatten) else graph.type_of(node.operands[0])
         source = root.get(node.operands[0], node.operands[0])
-        handed_over = node.value() in outputs and (isinstance(graph[source.node].op, ops.LEAVES) or source in outputs)
+        output = node.value() in outputs
+        handed_over = output and (isinstance(graph[source.node].op, ops.LEAVES) or source in taken)
         if image.shape[:2] == (1, 1) and not handed_over:
             root[node.value()] = source
+            if output:
+                taken.add(source)
     return root

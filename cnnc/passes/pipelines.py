@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
-from cnnc.env import dump_directory
+from cnnc.env import dump
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph
 from cnnc.ir.model import Model
 from cnnc.ir.params import Arena
 from cnnc.ir.plan import Plan
-from cnnc.ir.printer import print_graph
+from cnnc.ir.printer import print_graph, print_plan
 from cnnc.ir.verify import verify
 from cnnc.passes.attach_loss import attach_cross_entropy, attach_output_gradient
 from cnnc.passes.buffers import Arenas
@@ -23,6 +23,7 @@ from cnnc.passes.lower_batchnorm import lower_batchnorm
 from cnnc.passes.plan import arena_plan, make_plan
 from cnnc.passes.pointwise_conv import pointwise_conv
 from cnnc.passes.rewrite import spec_of
+from cnnc.passes.separate_outputs import separate_outputs
 from cnnc.passes.training_mode import inference_mode, training_mode
 
 Pass = Callable[[Graph], Graph]
@@ -38,15 +39,25 @@ MEANING: dict[str, tuple[Pass, ...]] = {
 # How it is computed. Rewrites of a parameter's shape of use come before the gradients are made.
 PIPELINES: dict[str, tuple[Pass, ...]] = {
     "infer": (
+        flatten_linear,  # before dropout goes: it decides how weights are stored, and must decide as in training
         inference_mode,
-        flatten_linear,
         pointwise_conv,
         fold_batchnorm,  # after the rewrites above, so that it folds into what will run
         dead_code,
         fuse_epilogues,
         dead_code,
+        separate_outputs,
     ),
-    "forward": (training_mode, flatten_linear, pointwise_conv, lower_batchnorm, dead_code, fuse_epilogues, dead_code),
+    "forward": (
+        training_mode,
+        flatten_linear,
+        pointwise_conv,
+        lower_batchnorm,
+        dead_code,
+        fuse_epilogues,
+        dead_code,
+        separate_outputs,
+    ),
     "loss": (
         training_mode,
         flatten_linear,
@@ -56,6 +67,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         dead_code,  # before fusion, which counts users
         fuse_epilogues,
         dead_code,
+        separate_outputs,
     ),
     "vjp": (
         training_mode,
@@ -66,6 +78,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         dead_code,
         fuse_epilogues,
         dead_code,
+        separate_outputs,
     ),
 }
 
@@ -74,13 +87,9 @@ VARIANTS = tuple(PIPELINES)
 
 def run_passes(graph: Graph, passes: tuple[Pass, ...], label: str = "") -> Graph:
     """Run passes in order, verifying after each; with CNNC_DUMP, write the graph after each."""
-    dump = dump_directory()
     for position, step in enumerate(passes):
-        name = step.__name__
-        graph = verify(step(graph), name)
-        if dump is not None:
-            dump.mkdir(parents=True, exist_ok=True)
-            (dump / f"{graph.name}.{label}.{position:02}-{name}.txt").write_text(print_graph(graph), encoding="utf-8")
+        graph = verify(step(graph), step.__name__)
+        dump(f"{graph.name}.{label}.{position:02}-{step.__name__}.txt", partial(print_graph, graph))
     return graph
 
 
@@ -118,7 +127,5 @@ def compile_plan(model: Model, variant: str, target: str, dtype: str) -> Plan:
     if variant == "cast":
         return arena_plan(ops.CastArena(), arenas, model.name, target, dtype)
     plan = make_plan(optimise(model, variant), arenas, variant, target, dtype)
-    dump = dump_directory()
-    if dump is not None:
-        (dump / f"{model.name}.{variant}.plan.txt").write_text(str(plan), encoding="utf-8")
+    dump(f"{model.name}.{variant}.{target}.plan.txt", partial(print_plan, plan))
     return plan

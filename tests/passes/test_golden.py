@@ -7,7 +7,7 @@ import pytest
 
 from cnnc.frontend import load, read_source
 from cnnc.ir.printer import print_graph
-from cnnc.passes.pipelines import PIPELINES, VARIANTS, meaning, optimise, run_passes
+from cnnc.passes.pipelines import MEANING, PIPELINES, VARIANTS, meaning, optimise, run_passes
 from cnnc.runtime.oracle import evaluate
 from cnnc.runtime.scalars import Scalars
 from cnnc.runtime.verify import canonical_output, random_inputs, random_params, relative_error
@@ -44,8 +44,9 @@ def test_every_prefix_of_a_pipeline_keeps_the_meaning(program, variant):
     norms = [np.linalg.norm(want[value]) for value in reference.outputs.values()]
     compared = 0
     for length in range(1, len(PIPELINES[variant]) + 1):
-        graph = run_passes(model.graph, PIPELINES[variant][:length])
-        if set(graph.outputs) != set(reference.outputs):
+        passes = PIPELINES[variant][:length]
+        graph = run_passes(model.graph, passes)
+        if MEANING[variant][0] not in passes or set(graph.outputs) != set(reference.outputs):
             continue
         got = evaluate(graph, inputs, params, scalars=SCALARS)
         for name, value in reference.outputs.items():
