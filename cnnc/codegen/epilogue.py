@@ -23,7 +23,8 @@ ACTIVATION = {
     "sigmoid": "sigmoid_of({x})",
 }
 ACTIVATION_GRAD = {
-    "relu": "tl.where({y} <= 0.0, 0.0, {dy})",
+    # A product, since ptxas serialises wgmma (C7514) where the accumulator itself is selected.
+    "relu": "{dy} * tl.where({y} <= 0.0, 0.0, 1.0)",
     "tanh": "{dy} * (1.0 - {y}) * (1.0 + {y})",
     "sigmoid": "{dy} * {y} * (1.0 - {y})",
 }

@@ -146,9 +146,7 @@ def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile
         return Tile(64, min(32, columns), 16 if dtype == "float32" else 32, warps=4, stages=2)
     if dtype == "float32":
         return Tile(64, columns, 16, warps=4, stages=2)
-    # ptxas serialises wide dgrad tiles with an activation's gradient in their epilogue (C7514).
-    widest = 64 if isinstance(op, (ops.ConvDgrad, ops.LinearDgrad)) else 128
-    n = max(16, min(widest, power_of_two(product.columns)))
+    n = max(16, min(128, power_of_two(product.columns)))
     # A wide tile reuses more of what it loads, but only if enough programs are left to fill the chip.
     if n == 128 and product.rows // 128 * (product.columns // 128) < MULTIPROCESSORS:
         n = 64
