@@ -37,7 +37,8 @@ class Diagnostic:
         indent = "".join("\t" if char == "\t" else " " for char in shown[:start])
         carets = "^" * max(1, min(width, len(shown) - start))
         head = f"{self.span.source.name}:{line}:{column}: error: {self.message}"
-        parts = [head, f"    {_printable(shown)}", f"    {indent}{carets}"]
+        # Nothing to point at on an empty line.
+        parts = [head, f"    {_printable(shown)}", f"    {indent}{carets}"] if text.strip() else [head]
         if self.hint:
             parts.append(f"  {self.hint}")
         return "\n".join(parts)

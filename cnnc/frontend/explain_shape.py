@@ -8,7 +8,7 @@ from cnnc.ir.types import format_shape
 from cnnc.ir.window import Pad, Window
 
 
-def explain(error: ShapeError, op: Op, shape: tuple[int, ...], origin: str) -> tuple[str, str]:
+def explain(error: ShapeError, op: Op, shape: tuple[int, ...], origin: str) -> tuple[str, str | None]:
     """Message and hint for a shape rule that does not hold.
 
     ``shape`` is the layer's input and ``origin`` a clause that says where that comes from.
@@ -20,6 +20,8 @@ def explain(error: ShapeError, op: Op, shape: tuple[int, ...], origin: str) -> t
         if window.dilation != (1, 1):
             message += f"; dilated it spans {window.extent[0]}x{window.extent[1]}"
         return message, f"{origin}; pad={pad} or `same` would make it fit"
+    if error.attribute == "pad" or "is larger than" in error.message:
+        return error.message, error.hint  # true of any input
     return error.message, f"{origin}; {error.hint}" if error.hint else origin
 
 

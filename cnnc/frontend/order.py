@@ -26,8 +26,8 @@ _KEYWORD = {
     "S": "fc",
 }
 _KNOWN = ", ".join(f"{letter} {what}" for letter, what in vocabulary.LETTERS.items())
+_EXAMPLE = "for example `Order: C11/4P CCP FFS`: a size and stride on a letter, spaces between words"
 _WITH_WIDTH = "CF"
-_WITH_SIZE = "CPA"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,8 @@ def _read(word: ast.Name, diagnostics: Diagnostics) -> list[re.Match[str] | None
             char = word.text[at]
             if char not in unknown:
                 span = Span(word.span.source, word.span.start + at, word.span.start + at + 1)
-                diagnostics.add(span, f"unknown letter `{char}` in `Order`", f"letters are {_KNOWN}")
+                hint = f"letters are {_KNOWN}" if char.isalpha() and char != "x" else _EXAMPLE
+                diagnostics.add(span, f"unknown letter `{char}` in `Order`", hint)
             unknown.add(char)
             letters.append(None)
         at = match.end() if match else at + 1
@@ -112,12 +113,17 @@ def _entries(words: list[_Word], widths: ast.Widths | None, diagnostics: Diagnos
     takers = [word for word in words if word.needs]
     count = len(widths.entries)
     for word in takers[count:]:
-        hint = f"`Nf` has {count} entries for {len(takers)} words with C or F; add a width for `{word.word.text}`"
+        entries = f"{count} entr{'y' if count == 1 else 'ies'}"
+        hint = f"`Nf` has {entries} for {_count(takers)} with C or F; add a width for `{word.word.text}`"
         diagnostics.add(word.word.span, f"the word `{word.word.text}` has no width", hint)
     for entry in widths.entries[len(takers) :]:
-        hint = f"`Order` has {len(takers)} words with C or F, one entry each"
+        hint = f"`Order` has {_count(takers)} with C or F, one entry each"
         diagnostics.add(entry.span, "a width without a word", hint)
     return {id(word): _widths(word, entry, diagnostics) for word, entry in zip(takers, widths.entries, strict=False)}
+
+
+def _count(words: list[_Word]) -> str:
+    return f"{len(words)} word{'s' * (len(words) != 1)}"
 
 
 def _widths(word: _Word, entry: ast.Expression | ast.Tuple, diagnostics: Diagnostics) -> list[int | None]:
@@ -135,10 +141,10 @@ def _options(match: re.Match[str], word: _Word, diagnostics: Diagnostics) -> tup
     """``C11/4`` as the options of ``conv 11x11/4``."""
     options: list[ast.Option] = []
     size, stride = match["size"], match["stride"]
-    if (size or stride) and match["letter"] not in _WITH_SIZE:
+    if (size or stride) and match["letter"] not in vocabulary.WITH_SIZE:
         letter = match["letter"]
         span = word.span_of(match)
-        diagnostics.add(span, f"`{letter}` takes no size", f"sizes stand on {', '.join(_WITH_SIZE)}")
+        diagnostics.add(span, f"`{letter}` takes no size", f"sizes stand on {', '.join(vocabulary.WITH_SIZE)}")
         return ()
     if size:
         extents = tuple(size.split("x")) if "x" in size else (size, size)

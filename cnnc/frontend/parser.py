@@ -14,7 +14,8 @@ from cnnc.frontend import ast
 from cnnc.frontend.build_ast import BuildAst
 from cnnc.frontend.diagnostics import Diagnostics
 from cnnc.frontend.reading import MAX_BYTES
-from cnnc.frontend.syntax_errors import SyntaxProblem, describe
+from cnnc.frontend.syntax_errors import describe
+from cnnc.frontend.syntax_problem import SyntaxProblem
 from cnnc.resources import resource
 from cnnc.source import Source, Span
 
@@ -90,7 +91,8 @@ class _Run:
         match = _WORD.match(text, at)
         end = match.end() if match else at
         state = self.parser.parser_state
-        expected = frozenset(self.parser.choices())
+        # Not `choices()`: tables that share states would take what then leads nowhere.
+        expected = frozenset(self.parser.accepts())
         describe(SyntaxProblem(self._span(at, end), expected, tuple(state.value_stack)), self.diagnostics)
         dropped = self._unwind(at_end=at >= len(text))
         start = min([at, *dropped])

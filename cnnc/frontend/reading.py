@@ -54,7 +54,7 @@ def _read_file(path: Path) -> Source:
     except PermissionError:
         raise UsageError(f"{path} can't be read: permission denied") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} can't be read: {error}") from None
+        raise UsageError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}") from None
     _check_size(len(data), str(path))
     try:
         return Source(str(path), _normalise(data.decode("utf-8-sig")))

@@ -47,6 +47,7 @@ class _Resolver:
         self.diagnostics = diagnostics
         self.defaults: dict[str, Chosen] = {}
         self.broken: set[str] = set()  # kinds whose default line has errors: their layers can't be judged
+        self.sizeless: set[str] = set()  # letters that were told once that they have no size
 
     def item(self, item: ast.Item) -> Iterable[Resolved]:
         if isinstance(item, ast.Layer):
@@ -156,8 +157,11 @@ class _Resolver:
     def _letter_layer(self, letter: Letter, place: Place, own: Chosen) -> Resolved:
         chosen = {**self.defaults.get(vocabulary.DEFAULT_OF.get(letter.keyword, ""), {}), **own}
         default = "CONV: f=3" if letter.letter == "C" else "POOL: f=2, s=2"
-        hint = f"write `{letter.letter}3`, or a line `{default}`"
-        missing = (letter.span, f"`{letter.letter}` has no size", hint)
+        missing = (letter.span, f"`{letter.letter}` has no size", f"write `{letter.letter}3`, or a line `{default}`")
+        if letter.letter in vocabulary.WITH_SIZE and "size" not in chosen:
+            if letter.letter in self.sizeless:
+                raise BadSettings
+            self.sizeless.add(letter.letter)
         if letter.letter == "S":
             # The classifier takes no batch norm or activation from `FC:`; its own is softmax.
             chosen = {concern: option for concern, option in chosen.items() if concern == "bias"}

@@ -9,6 +9,7 @@ from cnnc.frontend import ast, vocabulary
 from cnnc.frontend.diagnostics import Diagnostics
 from cnnc.frontend.expressions import dims, integer, pair, real
 from cnnc.frontend.layers import Norm, Padding, WindowSettings
+from cnnc.frontend.slips import unknown_option
 from cnnc.ir.window import Pair
 from cnnc.source import Span
 
@@ -44,17 +45,7 @@ def choose(options: Iterable[ast.Option], takes: str, diagnostics: Diagnostics, 
 
 
 def _unknown(option: ast.Option, takes: str, shown: str, diagnostics: Diagnostics) -> None:
-    allowed = vocabulary.OPTIONS.get(takes, ())
-    names = [name.rstrip("=") for name in allowed]
-    if option.name in names:
-        hint: str | None = f"write `{option.name}=` and its value"
-    elif allowed:
-        likely = vocabulary.suggestion(option.name, names)
-        hint = f"did you mean `{likely}`?" if likely else f"it takes {', '.join(allowed)}"
-    else:
-        hint = "it takes no options"
-    if option.name in vocabulary.ACTIVATIONS:
-        hint = f"write `{option.name}` as a statement of its own"
+    hint = unknown_option(option.name, takes)
     diagnostics.add(option.span, f"`{shown}` has no option `{option.name}`", hint)
 
 

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-import lark
-
-from cnnc.frontend import vocabulary
+from cnnc.frontend import slips, vocabulary
 from cnnc.frontend.diagnostics import Diagnostics
-from cnnc.source import Span
+from cnnc.frontend.syntax_problem import Found, SyntaxProblem
 
 _MAX_LISTED = 8
-
-_Found = tuple[Span, str, "str | None"]
 
 # How messages call terminals that are not words.
 _TERMINALS = {
@@ -24,7 +18,7 @@ _TERMINALS = {
     "REAL": "a number",
     "DIMS": "a size such as 3x3",
     "ORDER_WORD": "a word such as CCP",
-    "_SEP": "a new line",
+    "_SEP": "a new line or `;`",
     "$END": "the end",
     "ARROW": "`=>`",
     "COLON": "`:`",
@@ -36,31 +30,7 @@ _TERMINALS = {
     "COMMA": "`,`",
 }
 # An operator could follow almost anywhere; listing them helps nobody.
-_UNLISTED = {"PLUS", "MINUS", "STAR", "SLASH", "CIRCUMFLEX", "ERROR", "$END", "_SEP"}
-
-
-@dataclass(frozen=True)
-class SyntaxProblem:
-    """The offending word, the names of what may stand there, and the LR stack's values."""
-
-    span: Span
-    expected: frozenset[str]
-    stack: Sequence[object]
-
-    @property
-    def word(self) -> str:
-        return self.span.text
-
-    def previous(self, back: int = 1) -> lark.Token | None:
-        value = self.stack[-back] if len(self.stack) >= back else None
-        if isinstance(value, lark.Tree) and value.children:
-            value = value.children[-1]
-        return value if isinstance(value, lark.Token) else None
-
-
-def _span_of(problem: SyntaxProblem, token: lark.Token) -> Span:
-    start = token.start_pos or 0
-    return Span(problem.span.source, start, start + len(token))
+_UNLISTED = {"PLUS", "MINUS", "STAR", "SLASH", "CIRCUMFLEX", "ERROR", "$END"}
 
 
 def _is_word(text: str) -> bool:
@@ -71,52 +41,57 @@ def _at_statement(problem: SyntaxProblem) -> bool:
     return "MODEL" in problem.expected
 
 
-def _after_label(problem: SyntaxProblem) -> _Found | None:
+def _after_label(problem: SyntaxProblem) -> Found | None:
     """`LRN: n=5` reads like a label; so does a misspelt `order:`."""
     colon, token = problem.previous(), problem.previous(2)
     if colon is None or token is None or colon != ":" or token.type != "NAME":
         return None
     likely = vocabulary.suggestion(token, [*vocabulary.DEFAULTS, "Order", "Nf", "classes"])
     if likely and likely.lower() == token.lower():
-        return _span_of(problem, token), f"unknown line `{token}:`", f"did you mean `{likely}:`?"
+        return problem.span_of(token), f"unknown line `{token}:`", f"did you mean `{likely}:`?"
     if token.isupper() and len(token) > 1 and problem.word not in vocabulary.LAYERS:
-        hint = vocabulary.choice(token, vocabulary.DEFAULTS, "defaults exist for")
-        return _span_of(problem, token), f"unknown default line `{token}:`", hint
+        hint = vocabulary.choice(token, vocabulary.DEFAULTS, "defaults exist for:")
+        return problem.span_of(token), f"unknown default line `{token}:`", hint
     if _is_word(problem.word):
-        hint = vocabulary.choice(problem.word, vocabulary.LAYERS, "layers are")
+        hint = vocabulary.choice(problem.word, vocabulary.LAYERS, "layers are:")
         return problem.span, f"unknown layer `{problem.word}`", hint
     return problem.span, f"expected a layer after the label `{token}:`", "for example `conv 64 3x3 same`"
 
 
-def _unknown_layer(problem: SyntaxProblem) -> _Found | None:
+def _unknown_layer(problem: SyntaxProblem) -> Found | None:
     """A statement that starts with a name and goes on without a colon."""
     token = problem.previous()
     if token is None or token.type != "NAME" or problem.expected != {"COLON"}:
         return None
     words = [*vocabulary.LAYERS, *vocabulary.HEAD]
     if token in vocabulary.TRAIN:
-        return _span_of(problem, token), f"`{token}` belongs inside `train {{ }}`", None
-    hint = vocabulary.choice(token, words, "statements are")
-    return _span_of(problem, token), f"unknown layer `{token}`", hint
+        return problem.span_of(token), f"`{token}` belongs inside `train {{ }}`", None
+    hint = vocabulary.choice(token, words, "statements are:")
+    return problem.span_of(token), f"unknown layer `{token}`", hint
 
 
-def _keyword_as_label(problem: SyntaxProblem) -> _Found | None:
+def _keyword_as_label(problem: SyntaxProblem) -> Found | None:
     token = problem.previous()
     if problem.word != ":" or token is None or token not in vocabulary.KEYWORDS:
         return None
-    if token in vocabulary.LAYERS and token.upper() in vocabulary.DEFAULTS:
-        return _span_of(problem, token), f"`{token}` is a layer, not a label", f"a default line is `{token.upper()}:`"
-    return _span_of(problem, token), f"`{token}` is a keyword and can't be a label", None
+    if token in vocabulary.TRAIN:
+        return problem.span, "unexpected `:`", f"in `train` stands `{token}` and its value"
+    if token in vocabulary.DEFAULT_OF:
+        hint = f"a default line is `{vocabulary.DEFAULT_OF[token]}:`"
+        return problem.span_of(token), f"`{token}` is a layer, not a label", hint
+    return problem.span_of(token), f"`{token}` is a keyword and can't be a label", None
 
 
-def _in_train(problem: SyntaxProblem) -> _Found | None:
+def _in_train(problem: SyntaxProblem) -> Found | None:
     if "OPTIMIZER" not in problem.expected or not _is_word(problem.word):
         return None
     hint = vocabulary.choice(problem.word, vocabulary.TRAIN, "it takes")
+    if f"{problem.word}=" in vocabulary.OPTIONS["sgd"]:
+        hint = f"a setting of the optimizer: `optimizer sgd {problem.word}=...`"
     return problem.span, f"unknown word `{problem.word}` in `train`", hint
 
 
-def _odd_character(problem: SyntaxProblem) -> _Found | None:
+def _odd_character(problem: SyntaxProblem) -> Found | None:
     odd = next((char for char in problem.word if not (char.isascii() and char.isprintable())), None)
     if odd is None or odd.isspace():
         return None
@@ -125,21 +100,15 @@ def _odd_character(problem: SyntaxProblem) -> _Found | None:
     return problem.span, f"unexpected character `{shown}`", hint
 
 
-def _misplaced_option(problem: SyntaxProblem) -> _Found | None:
-    """A keyword of another layer: the grammar has a place for it, but not in this statement."""
-    if problem.word not in vocabulary.KEYWORDS:
+def _misplaced_option(problem: SyntaxProblem) -> Found | None:
+    """An option of another layer: the grammar has a place for it, but not in this statement."""
+    options = vocabulary.options_of(problem.head)
+    if not options or problem.word not in vocabulary.ANY_OPTION:
         return None
-    for value in reversed(problem.stack):
-        head = value if isinstance(value, lark.Token) else None
-        if head is not None and head.type == "_SEP":
-            return None
-        if head is not None and head in vocabulary.OPTIONS:
-            hint = "it takes " + ", ".join(vocabulary.OPTIONS[head])
-            return problem.span, f"`{head}` has no option `{problem.word}`", hint
-    return None
+    return problem.span, f"`{problem.head}` has no option `{problem.word}`", "it takes " + ", ".join(options)
 
 
-def _missing_width(problem: SyntaxProblem) -> _Found | None:
+def _missing_width(problem: SyntaxProblem) -> Found | None:
     """`conv 3x3` and `fc`: the width comes first."""
     token = problem.previous()
     if token is None or token not in ("conv", "fc") or "INT" not in problem.expected:
@@ -149,6 +118,7 @@ def _missing_width(problem: SyntaxProblem) -> _Found | None:
 
 
 _RULES = (
+    *slips.FIRST,
     _after_label,
     _unknown_layer,
     _keyword_as_label,
@@ -156,11 +126,12 @@ _RULES = (
     _odd_character,
     _missing_width,
     _misplaced_option,
+    *slips.LAST,
 )
 
 
 def describe(problem: SyntaxProblem, diagnostics: Diagnostics) -> None:
-    """Note one syntax error with the most helpful of the messages below."""
+    """Note one syntax error with the most helpful of the messages above."""
     for rule in _RULES:
         found = rule(problem)
         if found:
@@ -177,16 +148,17 @@ def _end_name(problem: SyntaxProblem) -> str:
 def _expected_hint(problem: SyntaxProblem) -> str | None:
     if _at_statement(problem):
         return "a statement starts with a label or one of: " + ", ".join(vocabulary.LAYERS)
-    names = sorted(name for name in problem.expected if name.isupper() and name not in _UNLISTED)
+    names = sorted(name for name in problem.expected if name.lstrip("_").isupper() and name not in _UNLISTED)
     if "REAL" in names:
         names = [name for name in names if name != "INT"]
     if len(names) > 1:
         # Where other things may stand, a name is an unknown option or an unknown integer.
         names = [name for name in names if name != "NAME"]
     shown = [_TERMINALS.get(name) or f"`{_literal(name)}`" for name in names]
-    if not 0 < len(shown) <= _MAX_LISTED:
-        return None
-    return "expected " + (" or ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0])
+    if 0 < len(shown) <= _MAX_LISTED:
+        return "expected " + (" or ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0])
+    options = vocabulary.options_of(problem.head) if problem.word[:1].isalnum() else ()
+    return f"`{problem.head}` takes {', '.join(options)}" if options else None
 
 
 def _literal(name: str) -> str:

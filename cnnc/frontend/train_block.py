@@ -45,7 +45,7 @@ def _named(setting: ast.Setting | None, what: str, known: tuple[str, ...], diagn
         return known[0]
     assert isinstance(setting.value, ast.Name)
     if setting.value.text not in known:
-        hint = vocabulary.choice(setting.value.text, known, "known")
+        hint = vocabulary.choice(setting.value.text, known, "known:")
         diagnostics.add(setting.value.span, f"unknown {what} `{setting.value.text}`", hint)
     return setting.value.text
 

@@ -39,7 +39,7 @@ REFUSED = {
     "many words": (HEAD + "conv 3 3x3\n" * MAX_TOKENS, "longer than 20,000 words"),
     "many errors": (HEAD + "foo\n" * 200_000, "and 80 more errors"),
     "many braces": (HEAD + "{" * 900_000, "unexpected `{`"),
-    "closing braces": (HEAD + "}\n" * 100_000, "unexpected `}`"),
+    "closing braces": (HEAD + "}\n" * 100_000, "`}` without a `{`"),
     "large weights": (f"{HEAD}fc 2^30", "would have 1.6e[+]14 weights"),
     "large input": ("input 999999999x999999999x9\nrelu", "too large"),
     "large rate": (f"{HEAD}dropout 1e999999", "must be between 0 and 1"),
