@@ -151,10 +151,12 @@ def _norm(a: Array, b: Array) -> float:
     return float(np.linalg.norm(a.astype(np.float64) - b.astype(np.float64)))
 
 
-def worst(pair: Pair, sizes: tuple[int, ...], seed: int, *, resets: bool = False) -> Difference:
-    """Every kind of run at every size, in random order, over poisoned memory."""
+def worst(
+    pair: Pair, sizes: tuple[int, ...], seed: int, *, resets: bool = False, only: tuple[str, ...] = ()
+) -> Difference:
+    """Every kind of run (or ``only`` some) at every size, in random order, over poisoned memory."""
     rng = random.Random(seed)
-    plans = [(kind, n) for kind in pair.kinds() for n in sizes]
+    plans = [(kind, n) for kind in pair.kinds() for n in sizes if not only or kind.__name__ in only]
     rng.shuffle(plans)
     result = Difference("", "", 0.0)
     for kind, n in plans:

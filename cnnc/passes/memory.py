@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from cnnc.ir.size import Size
 
+ROUNDS = 12  # of trying to get below what lies on top
+CLOSE = 1.01  # times the least possible is small enough
+
 
 @dataclass(frozen=True)
 class Request:
@@ -24,11 +27,64 @@ class Request:
 def pack(requests: Sequence[Request], low: int, high: int | None, typical: int) -> tuple[list[Size], Size]:
     """An offset for each request, and the size of the arena.
 
-    Greedy: largest first (at N = ``typical``), each at the lowest place that is free for every N in
-    the bucket. Places are 0, the ends of placed neighbours, and a bound above all of these; whether
-    two ranges are apart is decided by ``Size.at_most``, never by trying values of N.
+    Greedy, in several orders; the smallest arena at N = ``typical`` wins. Then what lies on top is placed
+    first instead, for some rounds, while the arena is larger than what is live at its fullest step.
     """
-    order = sorted(range(len(requests)), key=lambda i: (-requests[i].size.at(typical), requests[i].first, i))
+    bytes_of = [request.size.at(typical) for request in requests]
+    enough = CLOSE * _live(requests, bytes_of)
+    orders = _orders(requests, bytes_of)
+    best, total = _place(requests, orders[0], low, high, typical)
+    order = orders[0]
+    for candidate in orders[1:]:
+        if total.at(typical) <= enough:
+            return best, total
+        offsets, size = _place(requests, candidate, low, high, typical)
+        if size.at(typical) < total.at(typical):
+            best, total, order = offsets, size, candidate
+    offsets = best
+    for _ in range(ROUNDS):
+        if total.at(typical) <= enough:
+            break
+        top = max(order, key=lambda i: (offsets[i].at(typical) + bytes_of[i], i))
+        order = [top, *(i for i in order if i != top)]
+        offsets, size = _place(requests, order, low, high, typical)
+        if size.at(typical) < total.at(typical):
+            best, total = offsets, size
+    return best, total
+
+
+def _live(requests: Sequence[Request], bytes_of: Sequence[int]) -> int:
+    """Bytes at the fullest step: no arena is smaller. Some request begins there."""
+    return max(
+        (
+            sum(size for other, size in zip(requests, bytes_of, strict=True) if other.first <= one.first <= other.last)
+            for one in requests
+        ),
+        default=0,
+    )
+
+
+def _orders(requests: Sequence[Request], bytes_of: Sequence[int]) -> list[list[int]]:
+    """Large ones first; long-lived ones; both; the last in time; those whose size does not grow with N."""
+    every = range(len(requests))
+    spans = [request.last - request.first for request in requests]
+    return [
+        sorted(every, key=lambda i: (-bytes_of[i], requests[i].first, i)),
+        sorted(every, key=lambda i: (-spans[i], -bytes_of[i], i)),
+        sorted(every, key=lambda i: (-bytes_of[i] * (1 + spans[i]), i)),
+        sorted(every, key=lambda i: (-requests[i].last, -bytes_of[i], i)),
+        sorted(every, key=lambda i: (requests[i].size.a > 0, -bytes_of[i], i)),
+    ]
+
+
+def _place(
+    requests: Sequence[Request], order: Sequence[int], low: int, high: int | None, typical: int
+) -> tuple[list[Size], Size]:
+    """Each request in turn at the lowest place that is free for every N in the bucket.
+
+    Places are 0, the ends of placed neighbours, and a bound above all of these; whether two ranges are
+    apart is decided by ``Size.at_most``, never by trying values of N.
+    """
     placed: dict[int, Size] = {}
     for index in order:
         request = requests[index]

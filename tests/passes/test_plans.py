@@ -1,0 +1,196 @@
+"""Plans as such: memory, strides and the order of steps, for random programs and the shipped models, on all targets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnnc.frontend import load, read_source
+from cnnc.ir.model import Model
+from cnnc.ir.plan import ALIGN_BYTES, Buffer, Plan, Schedule, Space, Step
+from cnnc.passes.pipelines import VARIANTS, compile_plan
+from tests.random_programs import random_model
+
+ROOT = Path(__file__).parent.parent.parent
+MODELS = sorted(path.name for path in (ROOT / "models").glob("*.cnn"))
+TARGETS = ("cpu", "interpret", "sm_90")
+GIVEN = (Space.INPUT, Space.PARAMS, Space.SHADOW, Space.STATE)
+ARENAS = (Space.PARAMS, Space.SHADOW, Space.GRADS, Space.STATE)
+RANDOM = 24  # programs
+# Work arena over the bytes live at its fullest step. Partial sums, whose size does not grow with N, leave gaps
+# between buffers that do; they matter only where all is small.
+NEARLY_OPTIMAL, SMALL_WITH_PARTIAL_SUMS, SMALL = 1.05, 1.3, 16 << 20
+
+
+def variants_of(model: Model) -> tuple[str, ...]:
+    vector = len(model.graph.type_of(model.graph.outputs["output"]).shape) == 1
+    return tuple(variant for variant in VARIANTS if vector or variant != "loss")
+
+
+def plans_of(model: Model, target: str) -> Iterator[Plan]:
+    for variant in variants_of(model):
+        yield compile_plan(model, variant, target, "bfloat16" if target == "sm_90" else "float32")
+
+
+def sizes_of(schedule: Schedule, largest: int) -> tuple[int, ...]:
+    """Batch sizes to look at: both ends of the bucket, and next to the lower one."""
+    return schedule.low, schedule.low + 1, schedule.high or largest
+
+
+@pytest.mark.parametrize("seed", range(RANDOM))
+def test_random_plans(seed):
+    model = random_model(seed)
+    for target in TARGETS:
+        for plan in plans_of(model, target):
+            check_plan(model, plan, 1000)
+
+
+@pytest.mark.parametrize("name", ["lenet5.cnn", "fashion_mnist_keras.cnn", "mnist_9_16.cnn"])
+def test_plans_of_models(name):
+    model = load(read_source(ROOT / "models" / name))
+    for target in TARGETS:
+        for plan in plans_of(model, target):
+            check_plan(model, plan, 200)
+
+
+def check_plan(model: Model, plan: Plan, largest: int) -> None:
+    assert [(s.low, s.high) for s in plan.schedules] == [(1, 8), (9, 63), (64, None)]
+    for schedule in plan.schedules:
+        assert [buffer.id for buffer in schedule.buffers] == list(range(len(schedule.buffers)))
+        check_written(model, plan, schedule)
+        for n in sizes_of(schedule, largest):
+            for buffer in schedule.buffers:
+                check_buffer(buffer, n)
+                check_place(plan, schedule, buffer, n)
+            check_memory(schedule, n)
+
+
+def check_buffer(buffer: Buffer, n: int) -> None:
+    """Axes, strides and size agree: stored elements are apart, and the last one lies inside."""
+    assert sorted(buffer.axes) == sorted(buffer.logical_axes), buffer
+    extents = list(buffer.shape)
+    if len(extents) == 3 and buffer.batched:
+        extents = [extents[0] + sum(buffer.halo[:2]), extents[1] + sum(buffer.halo[2:]), extents[2]]
+    extents = [n, *extents] if buffer.batched else extents
+    strides = [stride.at(n) for stride in buffer.strides]
+    # From the innermost axis out, each stride reaches past all that lies inside it.
+    reached = 1
+    for stride, extent in sorted(zip(strides, extents, strict=True), key=lambda pair: (pair[0], -pair[1])):
+        assert extent == 1 or stride >= reached, buffer
+        reached += (extent - 1) * stride
+    assert 0 <= buffer.origin.at(n) < reached
+    if buffer.space not in ARENAS:
+        assert buffer.size.at(n) % ALIGN_BYTES == 0
+    assert reached * buffer.item_bytes <= buffer.size.at(n), buffer
+
+
+def check_place(plan: Plan, schedule: Schedule, buffer: Buffer, n: int) -> None:
+    """Every buffer lies in its arena, at an aligned offset."""
+    start, end = buffer.offset.at(n), buffer.offset.at(n) + buffer.size.at(n)
+    arena = plan.state if buffer.space is Space.STATE else plan.params
+    room = dict.fromkeys(ARENAS, arena.count * buffer.item_bytes)
+    room |= {Space.WORK: schedule.work.at(n), Space.CONST: schedule.const.at(n)}
+    assert start % ALIGN_BYTES == 0
+    assert 0 <= start <= end <= room.get(buffer.space, end), buffer
+
+
+def check_written(model: Model, plan: Plan, schedule: Schedule) -> None:
+    """What a caller or the optimiser reads is written, once; what a step reads was given or written before."""
+    written: set[int] = set()
+    places: set[tuple[Space, int]] = set()
+    buffers = schedule.buffers
+    for step in (*schedule.prepare, *schedule.steps):
+        for index in step.inputs:
+            view = {i for i in written if same_place(buffers[i], buffers[index])}
+            assert buffers[index].space in GIVEN or view, (step.name, buffers[index].name)
+        for index in (i for i in step.outputs if i is not None):
+            assert index not in written
+            assert buffers[index].space not in (Space.INPUT, Space.PARAMS, Space.SHADOW)
+            written.add(index)
+            places.add((buffers[index].space, buffers[index].name))
+    assert {name for space, name in places if space is Space.OUTPUT} == set(schedule.named(Space.OUTPUT))
+    if plan.variant in ("loss", "vjp"):
+        trained = {spec.name for spec in model.params() if spec.trainable}
+        assert {name for space, name in places if space is Space.GRADS} == trained
+    if plan.variant != "infer":
+        running = {spec.name for spec in model.params() if not spec.trainable}
+        assert {name for space, name in places if space is Space.STATE} == running
+
+
+def same_place(a: Buffer, b: Buffer) -> bool:
+    return (a.space, a.name if a.space in (Space.INPUT, Space.OUTPUT) else "", a.offset, a.size) == (
+        (b.space, b.name if b.space in (Space.INPUT, Space.OUTPUT) else "", b.offset, b.size)
+    )
+
+
+def check_memory(schedule: Schedule, n: int) -> None:
+    """Replays all steps on a map of the work arena: what a step reads is still what was written there."""
+    owner = np.zeros(-(-schedule.work.at(n) // ALIGN_BYTES), np.int64)
+    for position, step in enumerate(schedule.steps, 1):
+        reads = {units(schedule.buffers[i], n) for i in step.inputs if schedule.buffers[i].space is Space.WORK}
+        writes = [units(buffer, n) for buffer in writes_of(schedule, step) if buffer.space is Space.WORK]
+        for start, end in reads:
+            assert owner[start] > 0 and (owner[start:end] == owner[start]).all(), (step.name, n)
+        for one, other in [*combinations(writes, 2), *((a, b) for a in reads for b in writes)]:
+            assert one[1] <= other[0] or other[1] <= one[0], (step.name, n)
+        for count, (start, end) in enumerate(writes):
+            owner[start:end] = position * 8 + count
+
+
+def units(buffer: Buffer, n: int) -> tuple[int, int]:
+    start = buffer.offset.at(n) // ALIGN_BYTES
+    return start, start + buffer.size.at(n) // ALIGN_BYTES
+
+
+def writes_of(schedule: Schedule, step: Step) -> list[Buffer]:
+    written = [i for i in (*step.outputs, step.workspace) if i is not None]
+    return [schedule.buffers[i] for i in written]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_work_memory_is_nearly_as_small_as_it_can_be(name):
+    model = load(read_source(ROOT / "models" / name))
+    for target in TARGETS:
+        for plan in plans_of(model, target):
+            for schedule, n in zip(plan.schedules, (4, 32, 128), strict=True):
+                ratio = schedule.work.at(n) / max(1, live_bytes(schedule, n))
+                gaps = target == "sm_90" and schedule.work.at(n) < SMALL
+                assert ratio <= (SMALL_WITH_PARTIAL_SUMS if gaps else NEARLY_OPTIMAL), (target, plan.variant, n, ratio)
+
+
+def live_bytes(schedule: Schedule, n: int) -> int:
+    """Bytes of work buffers at the step where most are live: no plan can do with less."""
+    spans: dict[tuple[int, int, int], list[int]] = {}
+    versions: dict[tuple[int, int], int] = {}
+    for position, step in enumerate(schedule.steps):
+        for buffer in writes_of(schedule, step):
+            if buffer.space is Space.WORK:
+                place = buffer.offset.at(n), buffer.size.at(n)
+                versions[place] = position
+                spans[(*place, position)] = [position, position]
+        for index in step.inputs:
+            buffer = schedule.buffers[index]
+            if buffer.space is Space.WORK:
+                place = buffer.offset.at(n), buffer.size.at(n)
+                spans[(*place, versions[place])][1] = position
+    totals = [0] * (len(schedule.steps) + 1)
+    for (_, size, _), (first, last) in spans.items():
+        for position in range(first, last + 1):
+            totals[position] += size
+    return max(totals)
+
+
+def test_offsets_of_large_batches_need_64_bits_and_have_them():
+    model = load(read_source(ROOT / "models" / "vgg16.cnn"))
+    n = 65_536
+    for target in TARGETS:
+        for plan in plans_of(model, target):
+            schedule = plan.schedule(n)
+            assert schedule.work.at(n) > 2**39
+            for buffer in schedule.buffers:
+                check_buffer(buffer, n)
+                check_place(plan, schedule, buffer, n)
