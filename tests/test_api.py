@@ -133,8 +133,11 @@ def test_the_same_kind_of_array_comes_back():
     y = net(torch.from_numpy(x))
     assert isinstance(y, torch.Tensor)
     np.testing.assert_array_equal(y.numpy(), net(x))
-    dx, _ = net.vjp(torch.from_numpy(x), torch.ones(2, CLASSES))
+    dx, grads = net.vjp(torch.from_numpy(x), torch.ones(2, CLASSES))
     assert isinstance(dx, torch.Tensor)
+    assert isinstance(grads["conv1.weight"], torch.Tensor)
+    _, grads = net.loss_and_grads(torch.from_numpy(x), torch.tensor([0, 1]))
+    assert isinstance(grads["conv1.weight"], torch.Tensor)
     assert net(x.astype(np.float64)[:, ::-1]).dtype == np.float32
     assert net(x.tolist()).shape == (2, CLASSES)
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cnnc.errors import UsageError
 from cnnc.ir.types import DTYPES, format_shape
-from cnnc.runtime.arrays import Restore, to_numpy
+from cnnc.runtime.arrays import Array, Restore, to_numpy
 
-Array = npt.NDArray[Any]
 SHORT_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}
 
 

@@ -10,7 +10,6 @@ import networkx as nx
 import numpy as np
 
 from cnnc.api import inputs
-from cnnc.api.inputs import Array
 from cnnc.api.persistence import Facts, Saved, write_saved
 from cnnc.codegen import generate
 from cnnc.errors import UsageError
@@ -20,6 +19,7 @@ from cnnc.ir.params import ParamSpec
 from cnnc.ir.plan import Plan, Space
 from cnnc.ir.training import TrainConfig
 from cnnc.passes.pipelines import compile_plan
+from cnnc.runtime.arrays import Array, Restore
 from cnnc.runtime.device import open_device
 from cnnc.runtime.init import check_seed, initial_values
 from cnnc.runtime.scalars import Scalars
@@ -116,24 +116,24 @@ class Network:
         variant = "forward" if training else "infer"
         return restore(self._session.run(variant, {"input": array}, self._scalars(len(array)))["output"])
 
-    def loss_and_grads(self, x: Any, target: Any) -> tuple[float, dict[str, Array]]:
-        """Mean loss of a batch and its gradient by parameter name, in PyTorch's layouts."""
-        loss, _ = self._loss(x, target)
-        return loss, self._gradients()
+    def loss_and_grads(self, x: Any, target: Any) -> tuple[float, dict[str, Any]]:
+        """Mean loss of a batch and its gradient by parameter name, in PyTorch's layouts and the kind of ``x``."""
+        loss, _, restore = self._loss(x, target)
+        return loss, self._gradients(restore)
 
-    def vjp(self, x: Any, dy: Any) -> tuple[Any, dict[str, Array]]:
-        """Gradients of ``sum(output * dy)`` with respect to the input and to every parameter."""
+    def vjp(self, x: Any, dy: Any) -> tuple[Any, dict[str, Any]]:
+        """Gradients of ``sum(output * dy)`` with respect to the input and to every parameter, in the kind of ``x``."""
         self._need_training()
         array, restore = inputs.batch(x, self.input_shape, "input")
         upstream, _ = inputs.batch(dy, self.output_shape, "dy")
         if len(upstream) != len(array):
             raise UsageError(f"dy has {len(upstream)} images, but input has {len(array)}")
         outputs = self._session.run("vjp", {"input": array, "doutput": upstream}, self._scalars(len(array)))
-        return restore(outputs["dinput"]), self._gradients()
+        return restore(outputs["dinput"]), self._gradients(restore)
 
     def train_step(self, x: Any, target: Any) -> float:
         """Forward, backward and one update as the train block says; the loss before the update."""
-        loss, self._last_output = self._loss(x, target)
+        loss, self._last_output, _ = self._loss(x, target)
         self._session.update(self._scalars(1))
         self.step += 1
         return loss
@@ -145,15 +145,16 @@ class Network:
             raise UsageError("no training step has run yet")
         return self._last_output
 
-    def _loss(self, x: Any, target: Any) -> tuple[float, Array]:
+    def _loss(self, x: Any, target: Any) -> tuple[float, Array, Restore]:
         self._need_training()
-        array, _ = inputs.batch(x, self.input_shape, "input")
+        array, restore = inputs.batch(x, self.input_shape, "input")
         numbers = inputs.labels(target, len(array), self.classes)
         outputs = self._session.run("loss", {"input": array, "target": numbers}, self._scalars(len(array)))
-        return float(outputs["loss"]), outputs["logits"]
+        return float(outputs["loss"]), outputs["logits"], restore
 
-    def _gradients(self) -> dict[str, Array]:
-        return {spec.name: self._session.get(spec.name, Space.GRADS) for spec in self.model.params() if spec.trainable}
+    def _gradients(self, restore: Restore) -> dict[str, Any]:
+        names = [spec.name for spec in self.model.params() if spec.trainable]
+        return {name: restore(self._session.get(name, Space.GRADS)) for name in names}
 
     def _scalars(self, n: int) -> Scalars:
         sgd = self.train_config.optimizer

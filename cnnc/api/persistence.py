@@ -12,9 +12,9 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from cnnc.api.inputs import Array
 from cnnc.errors import UsageError
 from cnnc.files import replacing
+from cnnc.runtime.arrays import Array
 
 FORMAT = 1
 METADATA_KEY = "cnnc_network"

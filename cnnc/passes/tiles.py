@@ -134,7 +134,7 @@ def gathers(op: ops.Op, product: Product, tile: Tile) -> bool:
 
 def _interpreted_product(op: ops.Op, product: Product) -> Tile:
     n = min(power_of_two(product.columns), 512)
-    k = min(power_of_two(product.depth), 4096 if isinstance(op, WGRADS) else 512)
+    k = min(power_of_two(product.depth), 4096 if isinstance(op, WGRADS) else 512, INTERPRET_ELEMENTS // n)
     m = min(power_of_two(product.rows), INTERPRET_ELEMENTS // max(n, k))
     return Tile(m, n, k, warps=1, stages=1)
 

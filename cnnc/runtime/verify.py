@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Value
@@ -21,14 +20,13 @@ from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
 from cnnc.ir.types import Element
 from cnnc.passes.pipelines import arenas_of, meaning, optimise
 from cnnc.passes.plan import make_plan
-from cnnc.runtime.arrays import to_torch
+from cnnc.runtime.arrays import Array, to_torch
 from cnnc.runtime.device import Device, Executor
 from cnnc.runtime.init import initial_values
 from cnnc.runtime.memory import Key, block_key
 from cnnc.runtime.oracle import evaluate, evaluate_op
 from cnnc.runtime.scalars import Scalars
 
-Array = npt.NDArray[Any]
 Values = Mapping[Value, Array]
 
 PASS_TOLERANCE = 1e-9  # relative L2 of an output after the passes, all in float64
