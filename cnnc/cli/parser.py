@@ -11,6 +11,8 @@ from cnnc import __version__
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
 DEVICES = ("auto", "cpu", "interpret", "cuda")
 
+PROGRAM_HELP = "a program, *.cnn; models/NAME.cnn is also found where cnnc is installed"
+
 Commands = Any  # argparse keeps the type of its sub-parsers to itself
 
 DESCRIPTION = """\
@@ -78,7 +80,7 @@ def _check(commands: Commands) -> None:
         help="parse programs, infer their shapes and check their assertions",
         description="Parse, infer shapes, check assertions. Exit status 0 if every program is right, else 2.",
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="a program, *.cnn")
+    parser.add_argument("files", nargs="+", metavar="FILE", help=PROGRAM_HELP)
 
 
 def _summary(commands: Commands) -> None:
@@ -185,7 +187,7 @@ def _train(commands: Commands) -> None:
 
 
 def _program(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a program, *.cnn")
+    parser.add_argument("file", metavar="FILE", help=PROGRAM_HELP)
 
 
 def _device(parser: argparse.ArgumentParser, default: str = "auto") -> None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from cnnc.errors import UsageError
+from cnnc.resources import resource
 from cnnc.source import Source
 
 MAX_BYTES = 1_000_000
@@ -19,6 +20,7 @@ def read_source(path_or_text: str | os.PathLike[str]) -> Source:
 
     A ``Path`` is always a file. A string is a file if it has no new line and such a file exists;
     one that looks like a path (ends in ``.cnn``) but does not exist is an error, anything else is text.
+    ``models/NAME.cnn`` is the model that cnnc ships where the working folder has no such file.
 
     Raises:
         UsageError: missing, a folder, unreadable, too large, or not UTF-8 text.
@@ -42,11 +44,19 @@ def _is_path(text: str) -> bool:
         return False
 
 
+def _shipped(path: Path) -> Path:
+    """The file itself, or the shipped model of that name."""
+    if len(path.parts) == 2 and path.parts[0] == "models" and not os.path.lexists(path):
+        model = resource(*path.parts)
+        return model if model.is_file() else path
+    return path
+
+
 def _read_file(path: Path) -> Source:
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a folder, not a program")
-        with open(path, "rb") as file:
+        with open(_shipped(path), "rb") as file:
             # One byte more than allowed is enough to refuse; the file may be endless.
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:

@@ -33,6 +33,18 @@ def test_missing_files(tmp_path: Path, name: str) -> None:
             read_source(path)
 
 
+def test_shipped_models_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_source("models/lenet5.cnn") == read_source(Path("models/lenet5.cnn"))
+    assert "model lenet5" in read_source("models/lenet5.cnn").text
+    for name in ("models/none.cnn", "lenet5.cnn", "below/models/lenet5.cnn", "models/../pyproject.toml"):
+        with pytest.raises(UsageError, match="no such file"):
+            read_source(Path(name))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/lenet5.cnn").write_text("model mine")
+    assert read_source("models/lenet5.cnn").text == "model mine"
+
+
 def test_folders_binary_and_large_files(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is a folder"):
         read_source(tmp_path)
