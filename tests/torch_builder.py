@@ -118,9 +118,7 @@ class TorchNetwork:
             top, bottom, left, right = op.window.pad
             padded = functional.pad(x, (left, right, top, bottom))
             window = op.window
-            return functional.conv2d(
-                padded, given[1], stride=window.stride, dilation=window.dilation, groups=op.groups
-            )
+            return functional.conv2d(padded, given[1], stride=window.stride, dilation=window.dilation, groups=op.groups)
         if isinstance(op, ops.BiasAdd):
             return x + given[1].reshape(-1, *(1 for _ in x.shape[2:]))
         if isinstance(op, ops.BatchNorm):
