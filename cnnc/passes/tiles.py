@@ -145,7 +145,8 @@ def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile
         # Elements are loaded one by one, each with an address of its own: registers limit the tile.
         return Tile(64, min(32, columns), 16 if dtype == "float32" else 32, warps=4, stages=2)
     if dtype == "float32":
-        return Tile(64, columns, 16, warps=4, stages=2)
+        # Products without matrix units keep operands in registers, too: more threads share a wide tile.
+        return Tile(64, columns, 16, warps=8 if columns == 64 else 4, stages=2)
     n = max(16, min(128, power_of_two(product.columns)))
     # A wide tile reuses more of what it loads, but only if enough programs are left to fill the chip.
     if n == 128 and product.rows // 128 * (product.columns // 128) < MULTIPROCESSORS:
