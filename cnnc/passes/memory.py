@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cnnc.ir.size import Size
 
 ROUNDS = 12  # of trying to get below what lies on top
-CLOSE = 1.01  # times the least possible is small enough
+CLOSE = 1.04  # times the least possible is small enough
 
 
 @dataclass(frozen=True)

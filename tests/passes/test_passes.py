@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cnnc.frontend import load
 from cnnc.ir import ops
 from cnnc.ir.verify import verify
 from cnnc.ir.window import Window
@@ -12,11 +13,14 @@ from cnnc.passes.fold_batchnorm import fold_batchnorm
 from cnnc.passes.fold_batchnorm import refusal as fold_refusal
 from cnnc.passes.fuse import follower_of, fuse_epilogues
 from cnnc.passes.gradients import GRADIENTS, NOT_DIFFERENTIATED
+from cnnc.passes.pipelines import VARIANTS, arenas_of, optimise
 from cnnc.passes.pointwise_conv import pointwise_conv
 from cnnc.passes.pointwise_conv import refusal as pointwise_refusal
 from cnnc.passes.rewrite import Rewriter
+from cnnc.passes.separate_outputs import separate_outputs
 from cnnc.runtime.oracle import evaluate
 from cnnc.runtime.scalars import Scalars
+from cnnc.source import Source
 from tests.passes.networks import Builder
 
 
@@ -147,3 +151,29 @@ def test_a_value_used_twice_gets_the_sum_of_its_gradients():
             low[place], high[place] = array - step, array + step
             numeric = (objective(*high) - objective(*low)) / 2e-6
             assert numeric == pytest.approx(gradient[index], rel=1e-6, abs=1e-8)
+
+
+def test_an_output_that_is_an_input_becomes_a_copy():
+    net = Builder(4)
+    given = net.last
+    graph = separate_outputs(net.done(output=given, same=given))
+    assert names(graph) == ["input.copy", "input.copy.2"]
+    assert [value.node for value in graph.outputs.values()] == ["input.copy", "input.copy.2"]
+
+
+def test_two_outputs_of_one_value_are_separated_and_others_stay():
+    net = Builder(4)
+    relu = net.op("relu", ops.Activation("relu"))
+    tanh = net.op("tanh", ops.Activation("tanh"))
+    graph = separate_outputs(net.done(a=relu, b=relu, c=tanh))
+    assert [value.node for value in graph.outputs.values()] == ["relu", "relu.copy", "tanh"]
+
+
+def test_flattening_decides_how_weights_are_stored_before_dropout_goes():
+    """Training keeps the dropout between flatten and fc, so inference must read the weight as training stores it."""
+    model = load(Source("<test>", "input 4x3x2\nflatten\ndropout 0.5\nfc 5"))
+    (weight, _) = arenas_of(model).params.specs
+    assert weight.perm == (0, 1)
+    for variant in VARIANTS:
+        leaves = [node.op.spec for node in optimise(model, variant).walk() if isinstance(node.op, ops.Parameter)]
+        assert weight in leaves
