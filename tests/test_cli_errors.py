@@ -125,6 +125,13 @@ def test_run_checks_its_input(here: Path, capsys: Capture) -> None:
     message = failure(command, capsys)
     assert "2x5x6x2" in message
     assert "Nx6x5x2" in message
+    x = np.zeros((2, 6, 5, 2))
+    for bad in (np.nan, np.inf, 1e300):  # the last one is too large for float32
+        x[1, 2, 3, 0] = bad
+        np.save("x.npy", x)
+        assert failure(command, capsys) == "x.npy: image 1 has pixels that are not finite numbers"
+    np.save("x.npy", x[1])
+    assert failure(command, capsys) == "x.npy: image 0 has pixels that are not finite numbers"
     np.save("x.npy", np.array(["text"]))
     assert "x.npy: images must be numbers" in failure(command, capsys)
     Path("x.npy").write_bytes(b"\x00" * 64)
@@ -155,6 +162,8 @@ def test_train_checks_its_data(here: Path, capsys: Capture) -> None:
     train = ["train", "tiny.cnn", "--device", "cpu", "--data"]
     np.savez("d.npz", x=np.zeros((4, 5, 6, 2)), y=np.zeros(4, int))
     assert failure([*train, "d.npz"], capsys) == "d.npz: images are 5x6x2, the network's input is 6x5x2"
+    np.savez("hot.npz", x=np.zeros((4, 6, 5, 2)), y=np.eye(4, 3))
+    assert "not (4, 3); classes as numbers are y.argmax(axis=1)" in failure([*train, "hot.npz"], capsys)
     assert failure([*train, "none.npz"], capsys) == "none.npz: No such file or directory"
     assert failure([*train, "mnist"], capsys).startswith("no data called 'mnist'")
     assert not (here / "runs").exists()
@@ -169,6 +178,29 @@ def test_an_earlier_run_is_not_overwritten(here: Path, capsys: Capture) -> None:
     assert failure(train, capsys) == f"{last} exists: go on with --resume, or give another --out"
     assert "has 1 epochs already" in failure([*train, "--resume"], capsys)
     assert failure([*train, "--resume", "--seed", "9"], capsys) == f"{last}: was trained with --seed 0, not 9"
+
+
+def test_an_interrupted_run_says_how_to_go_on(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    np.savez("d.npz", x=np.zeros((5, 6, 5, 2)), y=np.zeros(5, int))
+    train = ["train", "tiny.cnn", "--device", "cpu", "--data", "d.npz", "--epochs"]
+    assert main([*train, "1"]) == 0
+    capsys.readouterr()
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cnnc.cli.train.fit", lambda *args, **named: interrupt())
+    assert main([*train, "2", "--resume"]) == 130
+    last = os.path.join("runs", "tiny", "last.safetensors")
+    assert capsys.readouterr().err == f"stopped; --resume goes on from {last}\n"
+    assert main([*train, "2", "--out", "new"]) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_closed_standard_output(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["expand", "tiny.cnn"]) == 2
+    assert capsys.readouterr().err == "cnnc: error: standard output is closed\n"
 
 
 def test_an_interrupt_is_quiet(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

@@ -22,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 is success, 1 a check that found something, 2 bad input with one sentence on stderr.
     """
+    if sys.stdout is None:
+        say_error("standard output is closed")
+        return BAD_INPUT
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that lacks a character of a comment shows its code rather than stopping the command.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -29,9 +29,15 @@ def write_stdout(text: str) -> None:
     sys.stdout.write(text)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to ``main``, which gives it the status that shells expect."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """For tables and progress on stdout; a file or pipe has room for the widest table."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def _sentence(error: BaseException | str) -> str:

@@ -14,7 +14,7 @@ from cnnc.files import replacing
 from cnnc.frontend import load, read_source
 from cnnc.source import Source
 from cnnc.train import load_weights
-from cnnc.train.arrays import pixels, read_array
+from cnnc.train.arrays import pixels, read_array, require_finite
 from cnnc.train.protocol import Array
 
 SHOWN_CLASSES = 3
@@ -25,9 +25,13 @@ def run(args: argparse.Namespace) -> int:
     """Write the output to a file, or print it for people."""
     net = _network(args)
     x = pixels(args.input, read_array(args.input))
-    if x.ndim == len(net.input_shape):
+    if x.shape == net.input_shape:
         x = x[np.newaxis]
+    if x.shape[1:] == net.input_shape:
+        require_finite(args.input, x)
     y = np.asarray(net(x))
+    if not args.weights:
+        say(f"no --weights: the parameters are random (seed {args.seed})")
     if args.output:
         with replacing(args.output) as temporary, open(temporary, "wb") as file:
             np.save(file, y)
@@ -47,8 +51,6 @@ def _network(args: argparse.Namespace) -> api.Network:
     net = api.Network(load(source), device=args.device, dtype=dtype, training=False, seed=args.seed)
     if args.weights:
         net.load_state_dict(load_weights(args.weights))
-    else:
-        say(f"no --weights: the parameters are random (seed {args.seed})")
     return net
 
 

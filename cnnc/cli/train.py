@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from cnnc import api
-from cnnc.cli.output import console
+from cnnc.cli.output import console, say
 from cnnc.errors import UsageError
 from cnnc.files import write_text
 from cnnc.frontend import load, read_source
@@ -53,17 +53,22 @@ def run(args: argparse.Namespace) -> int:
 
     terminal = console()
     history = before.history if before else ()
-    with ProgressDisplay(terminal) as display:
-        history = fit(
-            net,
-            data,
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-            history=history,
-            watcher=display,
-            after_epoch=save,
-        )
+    try:
+        with ProgressDisplay(terminal) as display:
+            history = fit(
+                net,
+                data,
+                epochs=epochs,
+                batch_size=batch_size,
+                seed=seed,
+                history=history,
+                watcher=display,
+                after_epoch=save,
+            )
+    except KeyboardInterrupt:
+        if (out / LAST).exists():
+            say(f"stopped; --resume goes on from {out / LAST}")
+        raise
     _conclude(terminal, history, out)
     return 0
 

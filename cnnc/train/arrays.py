@@ -48,6 +48,15 @@ def read_archive(path: str) -> dict[str, Array]:
         raise UsageError(f"{path}: not a readable .npz file of numbers") from error
 
 
+def require_finite(name: str, x: Array) -> None:
+    """Raises:
+    UsageError: an image of ``x`` ``[N, ...]`` has a pixel that is NaN or infinite.
+    """
+    bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
+    if len(bad):
+        raise UsageError(f"{name}: image {bad[0]} has pixels that are not finite numbers")
+
+
 def pixels(name: str, x: Array) -> Array:
     """Images in float32: bytes (uint8) become numbers from 0 to 1, all else is taken as it is.
 

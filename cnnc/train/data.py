@@ -8,6 +8,7 @@ import numpy as np
 
 from cnnc.errors import UsageError
 from cnnc.ir.types import format_shape
+from cnnc.train.arrays import require_finite
 from cnnc.train.digits import load_digits
 from cnnc.train.npz import load_npz
 from cnnc.train.protocol import Array
@@ -70,13 +71,12 @@ def _checked(source: str, x: Array, y: Array, shape: tuple[int, ...], classes: i
             f"{source}: images are {format_shape(x.shape[1:])}, the network's input is {format_shape(shape)}"
         )
     if y.shape != (len(x),):
-        raise UsageError(f"{source}: {len(x)} images need labels of shape ({len(x)},), not {y.shape}")
+        one_hot = "; classes as numbers are y.argmax(axis=1)" if y.shape == (len(x), classes) else ""
+        raise UsageError(f"{source}: {len(x)} images need labels of shape ({len(x)},), not {y.shape}{one_hot}")
     if not len(x):
         raise UsageError(f"{source}: no images")
     _check_labels(source, y, classes)
-    bad = np.flatnonzero(~np.isfinite(x).reshape(len(x), -1).all(axis=1))
-    if len(bad):
-        raise UsageError(f"{source}: image {bad[0]} has pixels that are not finite numbers")
+    require_finite(source, x)
     return Split(np.ascontiguousarray(x, np.float32), y.astype(np.int32))
 
 

@@ -16,7 +16,7 @@ class ProgressDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._epochs = 0
+        self._epochs = self._epoch = 0
         self._task = TaskID(0)
         self._bar = Bar(
             TextColumn("epoch {task.fields[epoch]}"),
@@ -44,6 +44,10 @@ class ProgressDisplay:
 
     def batch(self, progress: Progress) -> None:
         numbers = _numbers(progress.loss, progress.accuracy, progress.images_per_second)
+        if progress.epoch != self._epoch:
+            # Else this epoch's remaining time is estimated from the last one's count.
+            self._bar.reset(self._task)
+            self._epoch = progress.epoch
         epoch = f"{progress.epoch}/{self._epochs}"
         self._bar.update(self._task, completed=progress.images, epoch=epoch, numbers=numbers)
 
