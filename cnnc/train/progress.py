@@ -59,4 +59,5 @@ class ProgressDisplay:
 
 
 def _numbers(loss: float, accuracy: float, images_per_second: float) -> str:
-    return f"loss {loss:.4f}  accuracy {accuracy:.4f}  {images_per_second:,.0f} images/s"
+    digits = 0 if images_per_second >= 10 else 2
+    return f"loss {loss:.4f}  accuracy {accuracy:.4f}  {images_per_second:,.{digits}f} images/s"
