@@ -122,7 +122,9 @@ class TritonExecutor:
                 arguments.append(number(argument, scalars))
         kernel = getattr(self._kernels, launch.kernel)
         grid = grid_of(launch, scalars.n)
-        kernel[grid](*arguments, **launch.constants, num_warps=launch.warps, num_stages=launch.stages)
+        # FP fusion as in the ahead-of-time build; Triton's own default changes between versions.
+        options = {"num_warps": launch.warps, "num_stages": launch.stages, "enable_fp_fusion": True}
+        kernel[grid](*arguments, **launch.constants, **options)
 
 
 def byte_offset(buffer: Buffer, n: int) -> int:

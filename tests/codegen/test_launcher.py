@@ -63,7 +63,9 @@ def _compile(module: Any) -> str:
     source = ASTSource(fn=kernel, signature=signature, constexprs=dict(launch.constants))
     with triton.knobs.compilation.scope():
         triton.knobs.compilation.always_compile = True
-        compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4})
+        compiled = triton.compile(
+            source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 4, "enable_fp_fusion": True}
+        )
     text: str = compiled.asm["ptx"]
     return text
 
