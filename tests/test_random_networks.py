@@ -60,7 +60,7 @@ def test_float32(seed):
     assert found.error <= SINGLE, found
 
 
-@pytest.mark.parametrize("seed", range(200, 206))
+@pytest.mark.parametrize("seed", [*range(200, 206), 329])  # 329: sums over rows once lost digits
 def test_interpreted(seed):
     found = worst(Pair(random_model(seed, gentle=True), "interpret", "float32", seed), (1, 3, 65), seed, resets=True)
     assert found.error <= SINGLE, found

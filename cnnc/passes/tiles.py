@@ -20,6 +20,7 @@ Types = tuple[TensorType, ...]
 INTERPRET = "interpret"
 MULTIPROCESSORS = 132  # of an H100 or H200; smaller chips only get more programs than they need
 INTERPRET_ELEMENTS = 1 << 19  # largest block in the interpreter: its int64 addresses take 4 MB
+INTERPRET_SUM_ROWS = 64  # the interpreter adds a block's rows one by one; longer runs round too much in float32
 MAX_SPLITS = 64
 ALIGNED = 16  # Triton knows of an integer at most that it is a multiple of 16
 
@@ -186,7 +187,7 @@ def _splits(programs: int, depth: int, least: int) -> int:
 def _sum_tile(rows: int, channels: int, target: str) -> Tile:
     if target == INTERPRET:
         n = min(power_of_two(channels), 512)
-        return Tile(min(power_of_two(rows), INTERPRET_ELEMENTS // n), n, 1, warps=1, stages=1)
+        return Tile(min(power_of_two(rows), INTERPRET_SUM_ROWS), n, 1, warps=1, stages=1)
     n = min(64, power_of_two(channels))
     m = 2048 // n
     return Tile(m, n, 1, _splits(-(-channels // n), rows, 4 * m), warps=4, stages=2)
