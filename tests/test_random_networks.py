@@ -60,9 +60,16 @@ def test_float32(seed):
     assert found.error <= SINGLE, found
 
 
-@pytest.mark.parametrize("seed", [*range(200, 206), 329])  # 329: sums over rows once lost digits
+@pytest.mark.parametrize("seed", range(200, 206))
 def test_interpreted(seed):
     found = worst(Pair(random_model(seed, gentle=True), "interpret", "float32", seed), (1, 3, 65), seed, resets=True)
+    assert found.error <= SINGLE, found
+
+
+def test_interpreted_sums_over_many_rows():
+    """Added one by one in a single block, they lost two digits here."""
+    pair = Pair(random_model(327, gentle=True), "interpret", "float32", 327)
+    found = worst(pair, (64,), 327, resets=True, only=("vjp",))
     assert found.error <= SINGLE, found
 
 
