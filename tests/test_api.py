@@ -200,6 +200,7 @@ def test_memory_prediction_adds_up_and_grows():
     net = small()
     parts = net.memory(64, training=True)
     assert parts["total"] == sum(value for name, value in parts.items() if name != "total")
+    assert net.memory(8)["output"] == 8 * 128  # four classes in float32, and rows of memory are 128 bytes
     assert net.memory(1)["total"] < net.memory(64)["total"] < parts["total"]
 
 

@@ -150,6 +150,7 @@ def _buffer(buffer: Buffer) -> Json:
         "origin": size(buffer.origin),
         "offset": size(buffer.offset),
         "size": size(buffer.size),
+        "view": buffer.view,
     }
 
 

@@ -60,10 +60,6 @@ class Session:
         schedule = self.plan(variant).schedule(n)
         acc = ITEM_BYTES[resolve(Element.ACC, self.dtype)]
         params = self.arenas.params.count * acc
-        io = {Space.INPUT: 0, Space.OUTPUT: 0}
-        for buffer in schedule.buffers:
-            if buffer.space in io:
-                io[buffer.space] += buffer.size.at(n)
         return {
             "params": params,
             "shadow": self.arenas.params.count * ITEM_BYTES[self.dtype] if self._casts else 0,
@@ -71,8 +67,8 @@ class Session:
             "momentum": params if update else 0,
             "state": self.arenas.state.count * acc,
             "const": schedule.const.at(n),
-            "input": io[Space.INPUT],
-            "output": io[Space.OUTPUT],
+            "input": _bytes(schedule, Space.INPUT, n),
+            "output": _bytes(schedule, Space.OUTPUT, n),
             "work": schedule.work.at(n),
         }
 
@@ -186,6 +182,11 @@ class Session:
         axes = "".join(str(axis) for axis in range(len(spec.shape)))
         offset = Size(c=arena.offset(name) * ITEM_BYTES[dtype])
         return spec, Buffer(0, name, space, dtype, spec.shape, False, axes, offset, Size(c=spec.count))
+
+
+def _bytes(schedule: Schedule, space: Space, n: int) -> int:
+    """Bytes of the caller's arrays; views of them take none."""
+    return sum(buffer.size.at(n) for buffer in schedule.named(space).values())
 
 
 def _writes_state(plan: Plan) -> bool:
