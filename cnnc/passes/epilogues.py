@@ -36,17 +36,12 @@ TILE_PARTS: tuple[type[ops.Op], ...] = (
 )
 
 
-def can_follow(anchor: ops.Op, part: ops.Op) -> bool:
-    """Whether ``part`` can run in the epilogue of a kernel that begins with ``anchor``.
+def reason_against(anchor: ops.Op, part: ops.Op) -> str | None:
+    """Why ``part`` can't run in the epilogue of a kernel that begins with ``anchor``; None if it can.
 
     Parts may form any chain or DAG: each reads earlier parts' values, or tiles and channel vectors
     from memory; every value may leave the kernel. All tiles have the shape of the anchor's result.
     """
-    return isinstance(anchor, TILE_ANCHORS) and isinstance(part, TILE_PARTS)
-
-
-def reason_against(anchor: ops.Op, part: ops.Op) -> str | None:
-    """Why ``part`` can't follow ``anchor``; None if it can."""
     if not isinstance(anchor, TILE_ANCHORS):
         return f"{anchor.name} does not end in a tile of rows and channels"
     if not isinstance(part, TILE_PARTS):

@@ -1,14 +1,14 @@
 """Epilogue fusion: what follows a product, pool or gradient element by element runs in its kernel.
 
 An anchor takes the longest chain of followers: each reads the chain's value in a slot its kernel can
-serve (``epilogues.can_follow``), nobody else reads that value, and it is no output of the graph.
+serve (``epilogues.reason_against``), nobody else reads that value, and it is no output of the graph.
 """
 
 from __future__ import annotations
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
-from cnnc.passes.epilogues import can_follow
+from cnnc.passes.epilogues import reason_against
 from cnnc.passes.rewrite import Rewriter
 
 
@@ -55,8 +55,9 @@ def follower_of(rewriter: Rewriter, anchor: Node, last: Node) -> Node | str:
     node, slot = user
     if slot != 0 and not isinstance(node.op, ops.Add):
         return f"{node.name} reads it as operand {slot}"
-    if not can_follow(anchor.op, node.op):
-        return f"{node.op.name} can't follow {anchor.op.name} in one kernel"
+    reason = reason_against(anchor.op, node.op)
+    if reason is not None:
+        return reason
     if node.types[0].shape != last.types[0].shape:
         return f"{node.name} changes the shape"
     return node

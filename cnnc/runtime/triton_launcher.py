@@ -70,7 +70,6 @@ class TritonExecutor:
     """
 
     def __init__(self, plan: Plan, module: Module, device: str) -> None:
-        self._module = module
         self._device = device
         self._interpreter = interpreter_module()
         self._kernels = load_module(module.source, device)

@@ -27,8 +27,6 @@ from cnnc.runtime.memory import Key, block_key
 from cnnc.runtime.oracle import evaluate, evaluate_op
 from cnnc.runtime.scalars import Scalars
 
-Values = Mapping[Value, Array]
-
 PASS_TOLERANCE = 1e-9  # relative L2 of an output after the passes, all in float64
 CANCELLATION = 0.01
 SUMS = (ops.ConvDgrad, ops.ConvWgrad, ops.LinearDgrad, ops.LinearWgrad, ops.ChannelSum, ops.BatchNormReduce)
