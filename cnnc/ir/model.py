@@ -12,14 +12,28 @@ from cnnc.source import Source
 
 
 @dataclass(frozen=True)
+class Head:
+    """A training head: the output of its name in the graph, which inference drops, and its loss's weight."""
+
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True)
 class Model:
-    """Name, forward graph (input ``input``, output ``output``), and the train block."""
+    """Name, forward graph (input ``input``, outputs ``output`` and the heads'), and the train block.
+
+    A ``sequence`` is a 1-D net: the graph has images ``Lx1xC`` where the program, its callers and its
+    parameters have ``LxC``.
+    """
 
     name: str
     graph: Graph
     input_shape: tuple[int, ...]
     train: TrainConfig
     source: Source
+    sequence: bool = False
+    heads: tuple[Head, ...] = ()
 
     def params(self) -> tuple[ParamSpec, ...]:
         """Parameters and buffers in program order."""

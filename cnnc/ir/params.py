@@ -15,11 +15,15 @@ class Init:
     """How a parameter starts.
 
     ``uniform``: U(-bound, bound) with bound = 1/sqrt(fan_in), PyTorch's default for conv and linear
-    layers (weights: Kaiming-uniform with a = sqrt(5)); ``zeros``; ``ones``.
+    layers (weights: Kaiming-uniform with a = sqrt(5)); ``zeros``; ``ones``; ``constant``: ``values[0]``
+    everywhere; ``values``: the numbers as written, in PyTorch's order; ``bilinear``: up-sampling kernels on the
+    channel diagonal (Long et al. 2015); ``gaussian``: a window of weights that add up to 1 (local contrast
+    normalisation), with standard deviation ``values[0]`` pixels.
     """
 
     kind: str
     fan_in: int = 0
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class ParamSpec:
     trainable: bool = True
     decay: bool = True
     squeeze: tuple[int, ...] | None = None  # final shape, where it drops the 1x1 of a pointwise conv
+    listed: bool = True  # False for constants of an op (a mask, ones): in no state_dict and in no count
+    clipped: bool = False  # the master of a binary weight: every update keeps it in [-1, 1]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,26 +82,31 @@ def linear_spec(name: str, out: int, features: int) -> ParamSpec:
 class Arena:
     """Parameters of one kind side by side in one flat array; offsets and counts in elements.
 
-    Decayed parameters come first and contiguous, so that one update kernel needs one boundary.
+    Decayed parameters come first and contiguous, so that one update kernel needs one boundary; clipped ones
+    lie contiguous around that boundary.
     Gradients, momentum and the 16-bit copy use the same offsets.
     """
 
     specs: tuple[ParamSpec, ...]
     offsets: tuple[int, ...] = field(init=False)
     decayed: int = field(init=False)
+    clipped: tuple[int, int] = field(init=False)
     count: int = field(init=False)
 
     def __post_init__(self) -> None:
-        ordered = [spec for spec in self.specs if spec.decay] + [spec for spec in self.specs if not spec.decay]
         offsets: dict[str, int] = {}
         total = decayed = 0
-        for spec in ordered:
-            offsets[spec.name] = total
+        clipped: tuple[int, int] | None = None
+        for spec in sorted(self.specs, key=lambda spec: (not spec.decay, spec.clipped == spec.decay)):
+            offsets[spec.name] = start = total
             total += -(-spec.count // ALIGN_ELEMENTS) * ALIGN_ELEMENTS
             if spec.decay:
                 decayed = total
+            if spec.clipped:
+                clipped = (start if clipped is None else clipped[0], total)
         object.__setattr__(self, "offsets", tuple(offsets[spec.name] for spec in self.specs))
         object.__setattr__(self, "decayed", decayed)
+        object.__setattr__(self, "clipped", clipped or (0, 0))
         object.__setattr__(self, "count", total)
 
     def offset(self, name: str) -> int:

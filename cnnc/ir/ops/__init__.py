@@ -1,11 +1,12 @@
 """Every op of the language and of its gradients."""
 
 from cnnc.ir.ops.base import Op
+from cnnc.ir.ops.channel import ChannelShuffle, ChannelSlice, Concat, Lrn, LrnGrad, Maxout, MaxoutGrad
 from cnnc.ir.ops.conv import Conv, ConvDgrad, ConvWgrad
 from cnnc.ir.ops.fused import Fused, Part
 from cnnc.ir.ops.leaf import Input, Parameter
-from cnnc.ir.ops.linear import Linear, LinearDgrad, LinearWgrad
-from cnnc.ir.ops.loss import BatchMean, ChannelSum, CrossEntropy, Softmax, SoftmaxGrad
+from cnnc.ir.ops.linear import Linear, LinearDgrad, LinearWgrad, Rbf, RbfGrad
+from cnnc.ir.ops.loss import BatchMean, BatchSum, ChannelSum, CrossEntropy, Softmax, SoftmaxGrad
 from cnnc.ir.ops.norm import (
     BatchNorm,
     BatchNormGrad,
@@ -18,9 +19,36 @@ from cnnc.ir.ops.norm import (
     FoldShift,
 )
 from cnnc.ir.ops.optimizer import CastArena, SgdUpdate
-from cnnc.ir.ops.pointwise import ACTIVATIONS, Activation, ActivationGrad, Add, BiasAdd, Dropout
-from cnnc.ir.ops.pool import AvgPool, AvgPoolGrad, GlobalAvgPool, GlobalAvgPoolGrad, MaxPool, MaxPoolGrad
+from cnnc.ir.ops.pointwise import (
+    ACTIVATIONS,
+    FROM_INPUT,
+    Activation,
+    ActivationGrad,
+    Add,
+    BiasAdd,
+    ChannelScale,
+    Dropout,
+    Identity,
+    Mul,
+    PositionBias,
+    PRelu,
+    PReluGrad,
+    PReluSlopeGrad,
+    Scale,
+)
+from cnnc.ir.ops.pool import (
+    AvgPool,
+    AvgPoolGrad,
+    GlobalAvgPool,
+    GlobalAvgPoolGrad,
+    MaxPool,
+    MaxPoolGrad,
+    SumPool,
+    SumPoolGrad,
+)
 from cnnc.ir.ops.shape import Flatten, Unflatten
+from cnnc.ir.ops.space import UPSAMPLING, Crop, PadShortcut, PadShortcutGrad, Upsample, UpsampleGrad, ZeroPad
+from cnnc.ir.ops.weight import Binarize, MaskWeight
 
 LEAVES: tuple[type[Op], ...] = (Input, Parameter)
 
@@ -59,6 +87,34 @@ ALL_OPS: tuple[type[Op], ...] = (
     CrossEntropy,
     BatchMean,
     ChannelSum,
+    Rbf,
+    RbfGrad,
+    SumPool,
+    SumPoolGrad,
+    PositionBias,
+    PRelu,
+    PReluGrad,
+    PReluSlopeGrad,
+    Identity,
+    Scale,
+    ChannelScale,
+    Mul,
+    Concat,
+    ChannelSlice,
+    ChannelShuffle,
+    Maxout,
+    MaxoutGrad,
+    Lrn,
+    LrnGrad,
+    ZeroPad,
+    Crop,
+    PadShortcut,
+    PadShortcutGrad,
+    Upsample,
+    UpsampleGrad,
+    MaskWeight,
+    Binarize,
+    BatchSum,
 )
 
 # Ops of the ``update`` and ``cast`` plans, over whole arenas.
@@ -72,7 +128,9 @@ __all__ = [
     "ALL_OPS",
     "ARENA_OPS",
     "COMPOSITE_OPS",
+    "FROM_INPUT",
     "LEAVES",
+    "UPSAMPLING",
     "Activation",
     "ActivationGrad",
     "Add",
@@ -86,12 +144,19 @@ __all__ = [
     "BatchNormStats",
     "BatchNormTrain",
     "BatchNormUpdate",
+    "BatchSum",
     "BiasAdd",
+    "Binarize",
     "CastArena",
+    "ChannelScale",
+    "ChannelShuffle",
+    "ChannelSlice",
     "ChannelSum",
+    "Concat",
     "Conv",
     "ConvDgrad",
     "ConvWgrad",
+    "Crop",
     "CrossEntropy",
     "Dropout",
     "Flatten",
@@ -100,17 +165,38 @@ __all__ = [
     "Fused",
     "GlobalAvgPool",
     "GlobalAvgPoolGrad",
+    "Identity",
     "Input",
     "Linear",
     "LinearDgrad",
     "LinearWgrad",
+    "Lrn",
+    "LrnGrad",
+    "MaskWeight",
     "MaxPool",
     "MaxPoolGrad",
+    "Maxout",
+    "MaxoutGrad",
+    "Mul",
     "Op",
+    "PRelu",
+    "PReluGrad",
+    "PReluSlopeGrad",
+    "PadShortcut",
+    "PadShortcutGrad",
     "Parameter",
     "Part",
+    "PositionBias",
+    "Rbf",
+    "RbfGrad",
+    "Scale",
     "SgdUpdate",
     "Softmax",
     "SoftmaxGrad",
+    "SumPool",
+    "SumPoolGrad",
     "Unflatten",
+    "Upsample",
+    "UpsampleGrad",
+    "ZeroPad",
 ]

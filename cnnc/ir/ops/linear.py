@@ -38,5 +38,25 @@ class LinearWgrad(Op):
         return (TensorType((dy.shape[-1], x.shape[-1]), False, Element.ACC),)
 
 
+@dataclass(frozen=True)
+class Rbf(Op):
+    """``(x [C], w [K,C]) -> y [K]`` with ``y_k = sum_c (x_c - w_kc)^2`` (LeNet-5's output; w are fixed codes)."""
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        x, w = operands
+        expect(len(x.shape) == 1 and x.shape == w.shape[1:], _misfit(x, w))
+        return (x.with_shape(w.shape[0]),)
+
+
+@dataclass(frozen=True)
+class RbfGrad(Op):
+    """``(dy [K], x [C], w [K,C]) -> dx [C]`` with ``dx_c = 2 sum_k dy_k (x_c - w_kc)``."""
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        dy, x, w = operands
+        expect(dy.shape == w.shape[:1] and x.shape == w.shape[1:], _misfit(x, w))
+        return (x,)
+
+
 def _misfit(a: TensorType, b: TensorType) -> str:
     return f"{format_shape(a.shape)} does not fit {format_shape(b.shape)}"

@@ -27,16 +27,22 @@ class SoftmaxGrad(Op):
 
 @dataclass(frozen=True)
 class CrossEntropy(Op):
-    """``(logits [C], label) -> (loss, dlogits [C])`` per image, loss = -log softmax(logits)[label].
+    """``(logits [...,C], label [...]) -> (loss, dlogits [...,C])``, one label per vector of logits.
 
-    ``dlogits = (softmax(logits) - onehot(label)) * scale / N`` is the gradient of the batch's mean loss
-    (``scale`` is the run's loss scale); it comes from the same pass over the logits.
+    ``loss`` is, per image, ``weight`` times the mean of -log softmax(logits)[label] over its positions.
+    ``dlogits = (softmax(logits) - onehot(label)) * weight * scale / (N * positions)`` is the gradient of the
+    batch's mean loss (``scale`` is the run's loss scale); it comes from the same pass over the logits.
     """
+
+    weight: float = 1.0
 
     def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
         logits, label = operands
-        expect(len(logits.shape) == 1, f"cross_entropy needs a vector per image, not {format_shape(logits.shape)}")
-        expect(label.shape == () and label.element is Element.LABEL, "cross_entropy needs one label per image")
+        expect(bool(logits.shape), "cross_entropy needs logits")
+        expect(
+            label.shape == logits.shape[:-1] and label.element is Element.LABEL,
+            f"cross_entropy needs one label per vector of {format_shape(logits.shape)}",
+        )
         return TensorType((), True, Element.ACC), logits
 
 
@@ -55,3 +61,11 @@ class ChannelSum(Op):
 
     def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
         return (TensorType(operands[0].shape[-1:], False, Element.ACC),)
+
+
+@dataclass(frozen=True)
+class BatchSum(Op):
+    """``dy [...] -> [...]``: the sum over the batch, in ACC; the gradient of a position bias."""
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        return (TensorType(operands[0].shape, False, Element.ACC),)

@@ -14,10 +14,12 @@ class SgdUpdate(Op):
 
     ``g' = g / loss_scale + weight_decay * p`` (decay on the first ``decayed`` elements only);
     ``v' = momentum * v + g'``; ``p' = p - lr * v'``. The learning rate, loss scale, momentum and
-    decay are given at each call.
+    decay are given at each call. Elements ``clipped[0] <= i < clipped[1]`` of p' (the masters of binary
+    weights) are then kept in [-1, 1].
     """
 
     decayed: int
+    clipped: tuple[int, int] = (0, 0)
 
     def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
         p, _, v = operands

@@ -74,6 +74,32 @@ class AvgPoolGrad(Op):
 
 
 @dataclass(frozen=True)
+class SumPool(Op):
+    """``x [H,W,C] -> [P,Q,C]``: the sum of each window; padding adds nothing."""
+
+    window: Window
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        (x,) = operands
+        height, width, channels = image_of(x, "sumpool")
+        _check_pool(self.window, "sumpool")
+        return (x.with_shape(*self.window.output((height, width)), channels),)
+
+
+@dataclass(frozen=True)
+class SumPoolGrad(Op):
+    """``dy [P,Q,C] -> dx [H,W,C]``."""
+
+    window: Window
+    image: tuple[int, int]
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        (dy,) = operands
+        expect(image_of(dy, "sumpool_grad")[:2] == self.window.output(self.image), "dy does not fit the window")
+        return (dy.with_shape(*self.image, dy.shape[2]),)
+
+
+@dataclass(frozen=True)
 class GlobalAvgPool(Op):
     """``x [H,W,C] -> [C]``: the mean over all pixels."""
 
