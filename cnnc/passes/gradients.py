@@ -78,8 +78,33 @@ def _avg_pool(site: Site, dy: Value) -> Cotangents:
     return (site.one(0, "grad", ops.AvgPoolGrad(site.op.window, site.image(0), site.op.count_pad), dy),)
 
 
+def _sum_pool(site: Site, dy: Value) -> Cotangents:
+    return (site.one(0, "grad", ops.SumPoolGrad(site.op.window, site.image(0)), dy),)
+
+
 def _global_avg_pool(site: Site, dy: Value) -> Cotangents:
     return (site.one(0, "grad", ops.GlobalAvgPoolGrad(site.image(0)), dy),)
+
+
+def _zero_pad(site: Site, dy: Value) -> Cotangents:
+    top, _, left, _ = site.op.pad
+    return (site.one(0, "grad", ops.Crop((top, left), site.image(0)), dy),)
+
+
+def _crop(site: Site, dy: Value) -> Cotangents:
+    (top, left), (height, width) = site.op.offset, site.op.size
+    image = site.image(0)
+    pad = (top, image[0] - height - top, left, image[1] - width - left)
+    return (site.one(0, "grad", ops.ZeroPad(pad), dy),)
+
+
+def _pad_shortcut(site: Site, dy: Value) -> Cotangents:
+    channels = site.graph.type_of(site.node.operands[0]).shape[2]
+    return (site.one(0, "grad", ops.PadShortcutGrad(site.op.stride, site.image(0), channels), dy),)
+
+
+def _upsample(site: Site, dy: Value) -> Cotangents:
+    return (site.one(0, "grad", ops.UpsampleGrad(site.op.factor, site.op.mode), dy),)
 
 
 def _flatten(site: Site, dy: Value) -> Cotangents:
@@ -112,7 +137,12 @@ GRADIENTS: dict[type[ops.Op], Rule] = {
     ops.Dropout: _dropout,
     ops.MaxPool: _max_pool,
     ops.AvgPool: _avg_pool,
+    ops.SumPool: _sum_pool,
     ops.GlobalAvgPool: _global_avg_pool,
+    ops.ZeroPad: _zero_pad,
+    ops.Crop: _crop,
+    ops.PadShortcut: _pad_shortcut,
+    ops.Upsample: _upsample,
     ops.Flatten: _flatten,
     ops.Unflatten: _unflatten,
     ops.Softmax: _softmax,
@@ -127,7 +157,10 @@ NOT_DIFFERENTIATED: dict[type[ops.Op], str] = {
     ops.LinearWgrad: "is a gradient itself",
     ops.MaxPoolGrad: "is a gradient itself",
     ops.AvgPoolGrad: "is a gradient itself",
+    ops.SumPoolGrad: "is a gradient itself",
     ops.GlobalAvgPoolGrad: "is a gradient itself",
+    ops.PadShortcutGrad: "is a gradient itself",
+    ops.UpsampleGrad: "is a gradient itself",
     ops.ActivationGrad: "is a gradient itself",
     ops.SoftmaxGrad: "is a gradient itself",
     ops.ChannelSum: "is a gradient itself",

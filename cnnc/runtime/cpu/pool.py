@@ -120,28 +120,38 @@ def _returned(window: Window, dy: Array, index: Array, dx: Array, scratch: Scrat
     return run
 
 
-def bind_avgpool(op: ops.AvgPool, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
+def bind_sum_or_avgpool(
+    op: ops.SumPool | ops.AvgPool, operands: Sequence[Operand], results: Results, scratch: Scratch
+) -> Run:
     (x,), y = given(operands), results[0]
     assert y is not None
-    shares = _shares(op.window, (x.shape[1], x.shape[2]), op.count_pad, x.dtype)
+    shares = None
+    if isinstance(op, ops.AvgPool):
+        shares = _shares(op.window, (x.shape[1], x.shape[2]), op.count_pad, x.dtype)
     work: list[Work] = []
     for (some,) in blocks((len(x), x[0].size), x.itemsize, CHUNK_BYTES):
         with scratch.shared():
             work.append(_folded(np.add, 0, op.window, x[some], y[some], scratch))
-            work.append(_scaled(y[some], shares, y[some]))
+            if shares is not None:
+                work.append(_scaled(y[some], shares, y[some]))
     return in_turn(work)
 
 
-def bind_avgpool_grad(op: ops.AvgPoolGrad, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
+def bind_sum_or_avgpool_grad(
+    op: ops.SumPoolGrad | ops.AvgPoolGrad, operands: Sequence[Operand], results: Results, scratch: Scratch
+) -> Run:
     (dy,), dx = given(operands), results[0]
     assert dx is not None
-    shares = _shares(op.window, op.image, op.count_pad, dy.dtype)
+    shares = _shares(op.window, op.image, op.count_pad, dy.dtype) if isinstance(op, ops.AvgPoolGrad) else None
     where = taps(op.window, op.image)
     work: list[Work] = []
     for (some,) in blocks((len(dx), dx[0].size), dx.itemsize, CHUNK_BYTES):
         with scratch.shared():
-            scaled = scratch.array(dy[some].shape, dy.dtype)
-            work += [_scaled(dy[some], shares, scaled), _shared_out(where, scaled, dx[some])]
+            source = dy[some]
+            if shares is not None:
+                source = scratch.array(source.shape, dy.dtype)
+                work.append(_scaled(dy[some], shares, source))
+            work.append(_shared_out(where, source, dx[some]))
     return in_turn(work)
 
 

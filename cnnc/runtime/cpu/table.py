@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnnc.ir import ops
-from cnnc.runtime.cpu import arena, conv, linear, loss, norm, pointwise, pool
+from cnnc.runtime.cpu import arena, conv, linear, loss, norm, pointwise, pool, space
 from cnnc.runtime.cpu.operand import Run
 
 # op type -> bind(op, operands, results, scratch) -> what each run does
@@ -18,10 +18,18 @@ BIND: dict[type[ops.Op], Callable[..., Run]] = {
     ops.LinearWgrad: linear.bind_linear_wgrad,
     ops.MaxPool: pool.bind_maxpool,
     ops.MaxPoolGrad: pool.bind_maxpool_grad,
-    ops.AvgPool: pool.bind_avgpool,
-    ops.AvgPoolGrad: pool.bind_avgpool_grad,
+    ops.AvgPool: pool.bind_sum_or_avgpool,
+    ops.AvgPoolGrad: pool.bind_sum_or_avgpool_grad,
+    ops.SumPool: pool.bind_sum_or_avgpool,
+    ops.SumPoolGrad: pool.bind_sum_or_avgpool_grad,
     ops.GlobalAvgPool: pool.bind_global_avgpool,
     ops.GlobalAvgPoolGrad: pool.bind_global_avgpool_grad,
+    ops.ZeroPad: space.bind_zero_pad,
+    ops.Crop: space.bind_crop,
+    ops.PadShortcut: space.bind_pad_shortcut,
+    ops.PadShortcutGrad: space.bind_pad_shortcut_grad,
+    ops.Upsample: space.bind_upsample,
+    ops.UpsampleGrad: space.bind_upsample_grad,
     ops.BatchNorm: norm.bind_batch_norm,
     ops.BatchNormStats: norm.bind_stats,
     ops.BatchNormUpdate: norm.bind_update,

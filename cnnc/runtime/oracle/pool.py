@@ -42,19 +42,37 @@ def maxpool_grad(op: ops.MaxPoolGrad, operands: Sequence[Array], scalars: Scalar
 def avgpool(op: ops.AvgPool, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
     (x,) = operands
     image = (x.shape[1], x.shape[2])
-    y = np.zeros((len(x), *op.window.output(image), x.shape[3]), x.dtype)
-    for tap in taps(op.window, image):
-        y[tap.output()] += x[tap.input()]
-    return (y / divisors(op.window, image, op.count_pad).astype(x.dtype),)
+    return (_sums(op.window, x) / divisors(op.window, image, op.count_pad).astype(x.dtype),)
 
 
 def avgpool_grad(op: ops.AvgPoolGrad, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
     (dy,) = operands
     share = dy / divisors(op.window, op.image, op.count_pad).astype(dy.dtype)
-    dx = np.zeros((len(dy), *op.image, dy.shape[3]), dy.dtype)
-    for tap in taps(op.window, op.image):
-        dx[tap.input()] += share[tap.output()]
-    return (dx,)
+    return (_returned(op.window, op.image, share),)
+
+
+def sumpool(op: ops.SumPool, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    return (_sums(op.window, operands[0]),)
+
+
+def sumpool_grad(op: ops.SumPoolGrad, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    return (_returned(op.window, op.image, operands[0]),)
+
+
+def _sums(window: Window, x: Array) -> Array:
+    image = (x.shape[1], x.shape[2])
+    y = np.zeros((len(x), *window.output(image), x.shape[3]), x.dtype)
+    for tap in taps(window, image):
+        y[tap.output()] += x[tap.input()]
+    return y
+
+
+def _returned(window: Window, image: Pair, dy: Array) -> Array:
+    """Each pixel's sum over the windows that it lies in."""
+    dx = np.zeros((len(dy), *image, dy.shape[3]), dy.dtype)
+    for tap in taps(window, image):
+        dx[tap.input()] += dy[tap.output()]
+    return dx
 
 
 def divisors(window: Window, image: Pair, count_pad: bool) -> Array:
