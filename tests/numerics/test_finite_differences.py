@@ -20,6 +20,8 @@ POOL = Window((3, 3), (2, 2), (1, 1, 1, 1), ceil=True)
 SCALARS = Scalars(2, seed=4, step=1)
 LABEL = np.array([2, 0])
 
+IMAGE, WEIGHT, VECTOR = (2, 7, 6, 4), (6, 3, 2, 2), (2, 5)
+
 Forward = Callable[..., Array]
 Gradient = Callable[..., Array]
 
@@ -40,11 +42,22 @@ def _bn_grad(result: int) -> Gradient:
     return run
 
 
-def _activation_grad(kind: str) -> Gradient:
+def _activation_grad(kind: str, alpha: float = 0.0) -> Gradient:
     def run(dy: Array, x: Array) -> Array:
-        return gradient(ops.ActivationGrad(kind))(dy, forward(ops.Activation(kind))(x))
+        value = x if kind in ops.FROM_INPUT else forward(ops.Activation(kind, alpha))(x)
+        return gradient(ops.ActivationGrad(kind, alpha))(dy, value)
 
     return run
+
+
+def _of_variance(kind: str, alpha: float) -> tuple[Forward, tuple[tuple[int, ...], ...], int, Gradient]:
+    """An activation of x^2, which is no variance below 0."""
+    inner = _activation_grad(kind, alpha)
+    return (lambda x: forward(ops.Activation(kind, alpha))(x * x), (IMAGE,), 0, lambda dy, x: 2 * x * inner(dy, x * x))
+
+
+def _prelu_slope(dy: Array, x: Array, slope: Array) -> Array:
+    return gradient(ops.ChannelSum())(gradient(ops.PReluSlopeGrad())(dy, x))
 
 
 def _maxpool_grad(dy: Array, x: Array) -> Array:
@@ -64,7 +77,6 @@ def _loss_grad(dy: Array, x: Array) -> Array:
     return result
 
 
-IMAGE, WEIGHT, VECTOR = (2, 7, 6, 4), (6, 3, 2, 2), (2, 5)
 # name -> (forward, operand shapes, operand that is varied, its gradient from dy and the operands)
 CASES: dict[str, tuple[Forward, tuple[tuple[int, ...], ...], int, Gradient]] = {
     "conv_dgrad": (
@@ -107,6 +119,41 @@ CASES: dict[str, tuple[Forward, tuple[tuple[int, ...], ...], int, Gradient]] = {
     "relu_grad": (forward(ops.Activation("relu")), (IMAGE,), 0, _activation_grad("relu")),
     "tanh_grad": (forward(ops.Activation("tanh")), (IMAGE,), 0, _activation_grad("tanh")),
     "sigmoid_grad": (forward(ops.Activation("sigmoid")), (IMAGE,), 0, _activation_grad("sigmoid")),
+    "leaky_relu_grad": (forward(ops.Activation("leaky_relu", 0.1)), (IMAGE,), 0, _activation_grad("leaky_relu", 0.1)),
+    "elu_grad": (forward(ops.Activation("elu", 0.7)), (IMAGE,), 0, _activation_grad("elu", 0.7)),
+    "scaled_tanh_grad": (forward(ops.Activation("scaled_tanh")), (IMAGE,), 0, _activation_grad("scaled_tanh")),
+    "hard_sigmoid_grad": (forward(ops.Activation("hard_sigmoid")), (IMAGE,), 0, _activation_grad("hard_sigmoid")),
+    "softsign_grad": (forward(ops.Activation("softsign")), (IMAGE,), 0, _activation_grad("softsign")),
+    "sqrt_grad": _of_variance("sqrt", 0.0),
+    "inverse_deviation_grad": _of_variance("inverse_deviation", 0.5),
+    "prelu_dx": (forward(ops.PRelu()), (IMAGE, (4,)), 0, lambda dy, x, a: gradient(ops.PReluGrad())(dy, x, a)),
+    "prelu_dslope": (forward(ops.PRelu()), (IMAGE, (4,)), 1, _prelu_slope),
+    "position_bias": (
+        forward(ops.PositionBias()),
+        (IMAGE, IMAGE[1:]),
+        1,
+        lambda dy, x, b: gradient(ops.BatchSum())(dy),
+    ),
+    "mul": (forward(ops.Mul()), (IMAGE, IMAGE), 1, lambda dy, a, b: gradient(ops.Mul())(dy, a)),
+    "scale": (forward(ops.Scale(-0.3)), (IMAGE,), 0, lambda dy, x: gradient(ops.Scale(-0.3))(dy)),
+    "channel_scale_dx": (
+        forward(ops.ChannelScale()),
+        (IMAGE, (4,)),
+        0,
+        lambda dy, x, w: gradient(ops.ChannelScale())(dy, w),
+    ),
+    "channel_scale_dw": (
+        forward(ops.ChannelScale()),
+        (IMAGE, (4,)),
+        1,
+        lambda dy, x, w: gradient(ops.ChannelSum())(gradient(ops.Mul())(dy, x)),
+    ),
+    "mask_weight": (
+        forward(ops.MaskWeight()),
+        (WEIGHT, (6, 2)),
+        0,
+        lambda dy, w, mask: gradient(ops.MaskWeight())(dy, mask),
+    ),
     "dropout": (forward(ops.Dropout(0.4, 1)), (IMAGE,), 0, lambda dy, x: gradient(ops.Dropout(0.4, 1))(dy)),
     "flatten": (forward(ops.Flatten()), (IMAGE,), 0, lambda dy, x: gradient(ops.Unflatten((7, 6, 4)))(dy)),
     "softmax_grad": (forward(ops.Softmax()), (VECTOR,), 0, _softmax_grad),

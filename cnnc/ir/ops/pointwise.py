@@ -30,7 +30,7 @@ ACTIVATIONS = (
     "inverse_deviation",
 )
 # Activations whose gradient needs the input x; all others are differentiated from their output.
-FROM_INPUT = ("sign",)
+FROM_INPUT = ("sign", "inverse_deviation")
 
 
 @dataclass(frozen=True)

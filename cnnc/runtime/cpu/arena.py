@@ -20,8 +20,9 @@ def bind_sgd_update(op: ops.SgdUpdate, operands: Sequence[Operand], results: Res
     new_p, new_v = results
     assert new_p is not None
     assert new_v is not None
-    # Cut at the end of the decayed parameters, so that each piece is decayed or not.
-    edges = sorted({*range(0, p.size, CHUNK), min(op.decayed, p.size), p.size})
+    # Cut at the ends of the decayed and of the clipped parameters, so that each piece is one or the other.
+    ends = (min(edge, p.size) for edge in (op.decayed, *op.clipped))
+    edges = sorted({0, *range(0, p.size, CHUNK), *ends, p.size})
     pieces = [slice(low, high) for low, high in pairwise(edges)]
     spare = scratch.array((CHUNK,), p.dtype)
 
@@ -37,6 +38,8 @@ def bind_sgd_update(op: ops.SgdUpdate, operands: Sequence[Operand], results: Res
                 np.add(velocity, gradient, out=velocity)
             np.multiply(velocity, scalars.lr, out=gradient)
             np.subtract(p[at], gradient, out=new_p[at])
+            if op.clipped[0] <= at.start < op.clipped[1]:
+                np.clip(new_p[at], -1, 1, out=new_p[at])
 
     return run
 
