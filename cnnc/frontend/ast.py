@@ -4,85 +4,68 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from cnnc.frontend.ast_values import (
+    Activated,
+    Binary,
+    Dims,
+    Expression,
+    Integer,
+    Literal,
+    Name,
+    Negative,
+    Option,
+    OptionValue,
+    Real,
+    Reference,
+    Tuple,
+    Value,
+)
 from cnnc.source import Source, Span
 
-
-@dataclass(frozen=True)
-class Integer:
-    """A number as written; ``text`` has only digits, however many."""
-
-    text: str
-    span: Span = field(compare=False, repr=False)
-    depth: int = 0
-
-
-@dataclass(frozen=True)
-class Name:
-    """A word: in an expression the name of an integer, elsewhere a label or a keyword."""
-
-    text: str
-    span: Span = field(compare=False, repr=False)
-    depth: int = 0
-
-
-@dataclass(frozen=True)
-class Binary:
-    """``left operator right`` with operator one of ``+ - * / ^``; ``depth`` bounds recursion over the tree."""
-
-    operator: str
-    left: Expression
-    right: Expression
-    span: Span = field(compare=False, repr=False)
-    depth: int = 0
-
-
-@dataclass(frozen=True)
-class Negative:
-    """``- operand``."""
-
-    operand: Expression
-    span: Span = field(compare=False, repr=False)
-    depth: int = 0
-
-
-Expression = Integer | Name | Binary | Negative
-
-
-@dataclass(frozen=True)
-class Tuple:
-    """``(a, b)`` or longer."""
-
-    items: tuple[Expression, ...]
-    span: Span = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class Real:
-    """A real number as written, with its sign."""
-
-    text: str
-    span: Span = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True)
-class Dims:
-    """A literal shape or size: ``3x3``, ``224x224x3``, or one number."""
-
-    extents: tuple[str, ...]
-    span: Span = field(compare=False, repr=False)
-
-
-OptionValue = Expression | Tuple | Real | Dims | None
-
-
-@dataclass(frozen=True)
-class Option:
-    """A flag (``same``), a setting (``groups=2``), or the parts of ``3x3/2``: options ``size`` and ``/``."""
-
-    name: str
-    value: OptionValue
-    span: Span = field(compare=False, repr=False)
-    known: bool = True  # False for a word that the grammar does not expect at this place
+__all__ = [
+    "Activated",
+    "Argument",
+    "Arm",
+    "Binary",
+    "Block",
+    "Broken",
+    "Call",
+    "Classes",
+    "Default",
+    "Dims",
+    "Expression",
+    "From",
+    "Head",
+    "Inner",
+    "InputShape",
+    "Integer",
+    "Item",
+    "Layer",
+    "LayerArgument",
+    "Literal",
+    "Merge",
+    "ModelName",
+    "Modifier",
+    "Name",
+    "Negative",
+    "Operand",
+    "Option",
+    "OptionValue",
+    "Order",
+    "Parameter",
+    "Program",
+    "Real",
+    "Reference",
+    "Repeat",
+    "Setting",
+    "Statement",
+    "Times",
+    "Train",
+    "Tuple",
+    "Use",
+    "Value",
+    "Widths",
+]
 
 
 @dataclass(frozen=True)
@@ -129,13 +112,152 @@ class Classes:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One explicit statement. ``argument`` is the width of conv and fc, the rate of dropout."""
+class Use:
+    """``use "blocks.cnn"``; ``path`` is what stands between the quotes."""
 
-    label: Name | None
+    path: str
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A block's parameter and its default."""
+
+    name: Name
+    default: Value | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Block:
+    """``block name(parameters) { body }``."""
+
+    name: Name
+    parameters: tuple[Parameter, ...]
+    body: tuple[Inner, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class From:
+    """``from pool4``: what follows reads that layer."""
+
+    source: Reference
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Head:
+    """``head aux1 loss=0.3 { body }``."""
+
+    name: Name
+    weight: Real | Name | None
+    body: tuple[Inner, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a call, named or not."""
+
+    name: Name | None
+    value: Value
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Modifier:
+    """``first(s=2)``: other arguments for the first or last call."""
+
+    which: Name
+    arguments: tuple[Argument, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Times:
+    """``x10 last(k=1)``."""
+
+    count: Integer
+    modifiers: tuple[Modifier, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+LayerArgument = Expression | Real | Tuple | Dims | Reference | None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One explicit layer.
+
+    ``argument`` is what stands before the options: the width of conv, fc and rbf, the rate of dropout, the
+    factor of upsample and scale, the border of zeropad, the size of crop or the layer that it is like.
+    """
+
+    label: Reference | None
     keyword: Name
-    argument: Expression | Real | None
+    argument: LayerArgument
     options: tuple[Option, ...]
+    times: Times | None
+    assertion: Dims | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Call:
+    """``stage1: bottleneck(64, s=2) x3``."""
+
+    label: Reference | None
+    name: Name
+    arguments: tuple[Argument, ...]
+    times: Times | None
+    assertion: Dims | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """``| 0.2 * statements``."""
+
+    factor: Real | Name | None
+    body: tuple[Inner, ...]
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Operand:
+    """``0.2 * pool4`` in ``add(fc7, 0.2 * pool4)``."""
+
+    factor: Real | Name | None
+    source: Reference
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """``add``, ``concat`` or ``mul`` over arms or over layers by name; one of the two is empty."""
+
+    label: Reference | None
+    keyword: Name
+    arms: tuple[Arm, ...]
+    operands: tuple[Operand, ...]
+    options: tuple[Option, ...]
+    times: Times | None
+    assertion: Dims | None
+    span: Span = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """``repeat n { body }`` or ``repeat i=0..3 { body }``, both ends included; then ``count`` is None."""
+
+    label: Reference | None
+    count: Expression | None
+    counter: Name | None
+    low: Expression | None
+    high: Expression | None
+    body: tuple[Inner, ...]
+    times: Times | None
     assertion: Dims | None
     span: Span = field(compare=False, repr=False)
 
@@ -145,7 +267,7 @@ class Setting:
     """One line of the train block: ``loss cross_entropy``, ``optimizer sgd lr=0.01``, ``batch 32``, ``epochs 10``."""
 
     keyword: Name
-    value: Name | Expression
+    value: Expression
     options: tuple[Option, ...]
     span: Span = field(compare=False, repr=False)
 
@@ -164,7 +286,9 @@ class Broken:
     span: Span = field(compare=False, repr=False)
 
 
-Item = ModelName | InputShape | Default | Order | Widths | Classes | Layer | Train | Broken
+Statement = Layer | Call | Merge | Repeat
+Inner = Default | Statement | From | Head | Broken
+Item = ModelName | InputShape | Order | Widths | Classes | Train | Use | Block | Inner
 
 
 @dataclass(frozen=True)

@@ -1,207 +1,258 @@
-"""lark's tree to our syntax tree. Expressions can be long chains, so nothing here recurses over them."""
+"""lark's tree to our syntax tree: items, statements, blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Union, cast
+from collections.abc import Callable, Iterable
 
 import lark
 
 from cnnc.frontend import ast, vocabulary
+from cnnc.frontend.build_values import EXPRESSIONS, BuildValues, Child, Tree, children, token_of, trees
 from cnnc.frontend.diagnostics import Diagnostics
 from cnnc.source import Source, Span
 
-# Deeper expressions are refused, so that later stages may recurse over what remains.
-MAX_DEPTH = 60
-
-Child = Union[lark.Token, "lark.Tree[lark.Token]"]
-_EXPRESSIONS = ("integer", "name", "add", "multiply", "power", "negative")
-
 
 class BuildAst:
-    """One conversion; notes what the grammar can't: too deep expressions, keywords as labels."""
+    """One conversion; notes what the grammar can't: keywords as labels."""
 
     def __init__(self, source: Source, diagnostics: Diagnostics) -> None:
         self.source = source
         self.diagnostics = diagnostics
+        self.values = BuildValues(source, diagnostics)
 
-    def program(self, tree: lark.Tree[lark.Token]) -> ast.Program:
-        items = [self._item(child) for child in _children(tree) if isinstance(child, lark.Tree)]
-        return ast.Program(tuple(items), self.source)
+    def program(self, tree: Tree) -> ast.Program:
+        return ast.Program(tuple(self._item(child) for child in trees(tree)), self.source)
 
     # -- items ------------------------------------------------------------------------------------
 
-    def _item(self, tree: lark.Tree[lark.Token]) -> ast.Item:
-        builders: dict[str, Callable[[lark.Tree[lark.Token]], ast.Item]] = {
+    def _item(self, tree: Tree) -> ast.Item:
+        builders: dict[str, Callable[[Tree], ast.Item]] = {
             "model": self._model,
             "input": self._input,
-            "default": self._default,
             "order": self._order,
             "widths": self._widths,
             "classes": self._classes,
-            "statement": self._statement,
+            "use": self._use,
+            "block": self._block,
             "train": self._train,
-            "error": self._broken,
         }
-        return builders[tree.data](tree)
+        return builders[tree.data](tree) if tree.data in builders else self._inner(tree)
 
-    def _model(self, tree: lark.Tree[lark.Token]) -> ast.ModelName:
-        return ast.ModelName(str(_token(tree, 1)), self._span(tree))
+    def _inner(self, tree: Tree) -> ast.Inner:
+        if tree.data == "statement":
+            return self._statement(tree)
+        if tree.data == "default":
+            return self._default(tree)
+        if tree.data == "from":
+            return ast.From(self._reference(token_of(tree, 1)), self._span(tree))
+        return self._head(tree) if tree.data == "head" else self._broken(tree)
 
-    def _input(self, tree: lark.Tree[lark.Token]) -> ast.InputShape:
-        return ast.InputShape(self._dims(_token(tree, 1)), self._span(tree))
+    def _body(self, parts: Iterable[Tree]) -> tuple[ast.Inner, ...]:
+        return tuple(self._inner(part) for part in parts)
 
-    def _default(self, tree: lark.Tree[lark.Token]) -> ast.Default:
-        kind, _, *parts = _children(tree)
-        options = tuple(option for part in parts if isinstance(part, lark.Tree) for option in self._options(part))
-        return ast.Default(self._name(kind), options, self._span(tree))
+    def _model(self, tree: Tree) -> ast.ModelName:
+        return ast.ModelName(str(token_of(tree, 1)), self._span(tree))
 
-    def _order(self, tree: lark.Tree[lark.Token]) -> ast.Order:
-        return ast.Order(tuple(self._name(word) for word in _children(tree)[2:]), self._span(tree))
+    def _input(self, tree: Tree) -> ast.InputShape:
+        return ast.InputShape(self.values.dims(token_of(tree, 1)), self._span(tree))
 
-    def _widths(self, tree: lark.Tree[lark.Token]) -> ast.Widths:
-        return ast.Widths(tuple(self._number(entry) for entry in _children(tree)[2:]), self._span(tree))
+    def _default(self, tree: Tree) -> ast.Default:
+        kind = token_of(tree, 0)
+        takes = vocabulary.head_of_default(kind)
+        options = tuple(option for part in trees(tree) for option in self.values.options(part, takes))
+        return ast.Default(self.values.name(kind), options, self._span(tree))
 
-    def _classes(self, tree: lark.Tree[lark.Token]) -> ast.Classes:
-        return ast.Classes(self._expression(_children(tree)[2]), self._span(tree))
+    def _order(self, tree: Tree) -> ast.Order:
+        return ast.Order(tuple(self.values.name(word) for word in children(tree)[2:]), self._span(tree))
 
-    def _broken(self, tree: lark.Tree[lark.Token]) -> ast.Broken:
-        mark = _token(tree, 0)
-        start, end = mark.start_pos or 0, mark.end_pos or 0
-        return ast.Broken(str(mark), Span(self.source, start, end))
+    def _widths(self, tree: Tree) -> ast.Widths:
+        return ast.Widths(tuple(self.values.extent(entry) for entry in trees(tree)), self._span(tree))
 
-    def _statement(self, tree: lark.Tree[lark.Token]) -> ast.Layer:
-        label: ast.Name | None = None
+    def _classes(self, tree: Tree) -> ast.Classes:
+        return ast.Classes(self.values.expression(children(tree)[2]), self._span(tree))
+
+    def _use(self, tree: Tree) -> ast.Use:
+        return ast.Use(str(token_of(tree, 1))[1:-1], self._span(tree))
+
+    def _broken(self, tree: Tree) -> ast.Broken:
+        mark = token_of(tree, 0)
+        return ast.Broken(str(mark), Span(self.source, mark.start_pos or 0, mark.end_pos or 0))
+
+    def _block(self, tree: Tree) -> ast.Block:
+        parameters: list[ast.Parameter] = []
+        for part in trees(tree)[:-1]:
+            default = next((self.values.value(value) for value in trees(part)), None)
+            parameters.append(ast.Parameter(self.values.name(token_of(part, 0)), default, self._span(part)))
+        body = self._body(trees(trees(tree)[-1]))
+        name = self._no_keyword(self.values.name(token_of(tree, 1)), "a block")
+        return ast.Block(name, tuple(parameters), body, self._span(tree))
+
+    def _head(self, tree: Tree) -> ast.Head:
+        *weight, body = trees(tree)
+        name = self._no_keyword(self.values.name(token_of(tree, 1)), "a head")
+        found = self.values.real(weight[0]) if weight else None
+        return ast.Head(name, found, self._body(trees(body)), self._span(tree))
+
+    # -- statements -------------------------------------------------------------------------------
+
+    def _statement(self, tree: Tree) -> ast.Statement:
+        label: ast.Reference | None = None
+        times: ast.Times | None = None
         assertion: ast.Dims | None = None
-        keyword: ast.Name | None = None
-        argument: ast.Expression | ast.Real | None = None
-        options: list[ast.Option] = []
-        for part in _trees(tree):
+        core: Tree | None = None
+        for part in trees(tree):
             if part.data == "label":
-                label = self._label(_token(part, 0))
+                label = self._label(token_of(part, 0))
+            elif part.data == "times":
+                times = self._times(part)
             elif part.data == "assertion":
-                assertion = self._dims(_token(part, 1))
+                assertion = self.values.dims(token_of(part, 1))
             else:
-                keyword = self._name(_children(part)[0])
-                argument, options = self._arguments(_children(part)[1:])
-        assert keyword is not None
-        return ast.Layer(label, keyword, argument, tuple(options), assertion, self._span(tree))
+                core = part
+        assert core is not None
+        span = self._span(tree)
+        if core.data == "call":
+            name, arguments = self.values.name(token_of(core, 0)), self._arguments(trees(core))
+            return ast.Call(label, name, arguments, times, assertion, span)
+        if core.data == "repeat":
+            return self._repeat(core, label, times, assertion, span)
+        if core.data == "merge":
+            return self._merge(core, label, times, assertion, span)
+        keyword, argument, options = self._layer(core)
+        return ast.Layer(label, keyword, argument, tuple(options), times, assertion, span)
 
-    def _arguments(self, parts: list[Child]) -> tuple[ast.Expression | ast.Real | None, list[ast.Option]]:
-        argument: ast.Expression | ast.Real | None = None
+    def _layer(self, tree: Tree) -> tuple[ast.Name, ast.LayerArgument, list[ast.Option]]:
+        if tree.data == "standalone":
+            # The activation is the keyword; what its parentheses hold is the argument.
+            found = self.values.activated(trees(tree)[0])
+            keyword = ast.Name(found.name, self.values.token_span(token_of(trees(tree)[0], 0)))
+            return keyword, found.argument, self._options(trees(tree)[1:], found.name)
+        keyword = self.values.name(children(tree)[0])
+        argument: ast.LayerArgument = None
         options: list[ast.Option] = []
-        for part in parts:
-            assert isinstance(part, lark.Tree)
-            if part.data in _EXPRESSIONS:
-                argument = self._expression(part)
-            elif part.data == "rate":
-                argument = self._real(_trees(part)[0])
+        for part in children(tree)[1:]:
+            if isinstance(part, lark.Tree):
+                if part.data in (*EXPRESSIONS, "number", "pair", "tuple"):
+                    argument = self.values.real(part) if part.data == "number" else self.values.extent(part)
+                else:
+                    options.extend(self.values.options(part, keyword.text))
+            elif part.type == "DIMS":
+                argument = self.values.dims(part)
+            elif part != "like":
+                argument = self._reference(part)
+        return keyword, argument, options
+
+    def _options(self, parts: Iterable[Tree], takes: str) -> list[ast.Option]:
+        return [option for part in parts for option in self.values.options(part, takes)]
+
+    def _merge(
+        self,
+        tree: Tree,
+        label: ast.Reference | None,
+        times: ast.Times | None,
+        assertion: ast.Dims | None,
+        span: Span,
+    ) -> ast.Merge:
+        keyword = self.values.name(children(tree)[0])
+        arms: list[ast.Arm] = []
+        operands: list[ast.Operand] = []
+        options: list[ast.Option] = []
+        for part in trees(tree):
+            if part.data == "arms":
+                arms = [self._arm(arm) for arm in trees(part)]
+            elif part.data == "operand":
+                source = self._reference(next(c for c in children(part) if isinstance(c, lark.Token)))
+                operands.append(ast.Operand(self._factor(part), source, self._span(part)))
             else:
-                options.extend(self._options(part))
-        return argument, options
+                options.extend(self.values.options(part, keyword.text))
+        return ast.Merge(label, keyword, tuple(arms), tuple(operands), tuple(options), times, assertion, span)
 
-    def _train(self, tree: lark.Tree[lark.Token]) -> ast.Train:
-        settings = [self._setting(part) for part in _trees(tree)]
-        return ast.Train(tuple(settings), self._span(tree))
+    def _arm(self, tree: Tree) -> ast.Arm:
+        body = self._body(part for part in trees(tree) if part.data != "factor")
+        return ast.Arm(self._factor(tree), body, self._span(tree))
 
-    def _setting(self, tree: lark.Tree[lark.Token]) -> ast.Setting | ast.Broken:
+    def _factor(self, tree: Tree) -> ast.Real | ast.Name | None:
+        found = next((part for part in trees(tree) if part.data == "factor"), None)
+        if found is None:
+            return None
+        *sign, number, star = (token_of(found, index) for index in range(len(found.children)))
+        span = Span(self.source, (sign or [number])[0].start_pos or 0, star.start_pos or 0)
+        if number.type == "NAME" and not sign:
+            return self.values.name(number)
+        return ast.Real("".join(map(str, [*sign, number])), span)
+
+    def _repeat(
+        self,
+        tree: Tree,
+        label: ast.Reference | None,
+        times: ast.Times | None,
+        assertion: ast.Dims | None,
+        span: Span,
+    ) -> ast.Repeat:
+        head, body = trees(tree)
+        inner = self._body(trees(body))
+        if head.data != "counter":
+            return ast.Repeat(label, self.values.expression(head), None, None, None, inner, times, assertion, span)
+        low, high = (self.values.expression(end) for end in trees(head))
+        counter = self.values.name(token_of(head, 0))
+        return ast.Repeat(label, None, counter, low, high, inner, times, assertion, span)
+
+    def _times(self, tree: Tree) -> ast.Times:
+        first, *rest = children(tree)
+        assert isinstance(first, lark.Token)
+        count = ast.Integer(str(first)[1:], self.values.token_span(first))
+        modifiers: list[ast.Modifier] = []
+        which: lark.Token | None = None
+        arguments: list[Tree] = []
+        for child in [*rest, None]:
+            if isinstance(child, lark.Tree):
+                arguments.append(child)
+            elif child is None or child.type in ("FIRST", "LAST"):
+                if which is not None:
+                    modifiers.append(
+                        ast.Modifier(self.values.name(which), self._arguments(arguments), self._span(tree))
+                    )
+                which, arguments = child, []
+        return ast.Times(count, tuple(modifiers), self._span(tree))
+
+    def _arguments(self, parts: Iterable[Tree]) -> tuple[ast.Argument, ...]:
+        return tuple(self._argument(part) for part in parts)
+
+    def _argument(self, tree: Tree) -> ast.Argument:
+        name = next((self.values.name(child) for child in children(tree) if _is_name(child)), None)
+        return ast.Argument(name, self.values.value(trees(tree)[0]), self._span(tree))
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def _train(self, tree: Tree) -> ast.Train:
+        return ast.Train(tuple(self._setting(part) for part in trees(tree)), self._span(tree))
+
+    def _setting(self, tree: Tree) -> ast.Setting | ast.Broken:
         if tree.data == "error":
             return self._broken(tree)
-        keyword, value, *parts = _children(tree)
-        options = tuple(option for part in parts if isinstance(part, lark.Tree) for option in self._options(part))
-        found = self._expression(value) if isinstance(value, lark.Tree) else self._name(value)
-        return ast.Setting(self._name(keyword), found, options, self._span(tree))
+        keyword, value, *parts = children(tree)
+        options = self._options((part for part in parts if isinstance(part, lark.Tree)), "sgd")
+        found = self.values.expression(value) if isinstance(value, lark.Tree) else self.values.name(value)
+        return ast.Setting(self.values.name(keyword), found, tuple(options), self._span(tree))
 
-    # -- options ----------------------------------------------------------------------------------
+    # -- names ------------------------------------------------------------------------------------
 
-    def _options(self, tree: lark.Tree[lark.Token]) -> list[ast.Option]:
-        if tree.data == "size":
-            return self._size(tree)
-        if tree.data == "rate":
-            return [ast.Option("rate", self._real(_trees(tree)[0]), self._span(tree))]
-        name, *rest = _children(tree)
-        value: ast.OptionValue = None
-        for child in rest:
-            if isinstance(child, lark.Tree):
-                value = self._real(child) if child.data == "real" else self._number(child)
-            elif child.type == "REAL":
-                value = ast.Real(str(child), self._token_span(child))
-            elif child != "=":
-                value = self._name(child)
-        return [ast.Option(str(name), value, self._span(tree), known=tree.data != "unknown")]
+    def _label(self, token: lark.Token) -> ast.Reference:
+        self._no_keyword(self.values.name(token), "a label")
+        return self._reference(token)
 
-    def _size(self, tree: lark.Tree[lark.Token]) -> list[ast.Option]:
-        """``3x3/2`` becomes two options, so that each can be set and blamed alone."""
-        dims, *rest = _children(tree)
-        found = self._dims(cast(lark.Token, dims))
-        options = [ast.Option("size", found, found.span)]
-        if rest:
-            stride = self._number(rest[0])
-            options.append(ast.Option("/", stride, stride.span))
-        return options
+    def _no_keyword(self, name: ast.Name, what: str) -> ast.Name:
+        if name.text in vocabulary.KEYWORDS and len(name.text) > 1:
+            self.diagnostics.add(name.span, f"`{name.text}` is a keyword and can't be {what}")
+        return name
 
-    # -- leaves and expressions -------------------------------------------------------------------
-
-    def _label(self, token: lark.Token) -> ast.Name:
-        if token in vocabulary.KEYWORDS and len(token) > 1:
-            self.diagnostics.add(self._token_span(token), f"`{token}` is a keyword and can't be a label")
-        return self._name(token)
-
-    def _number(self, child: Child) -> ast.Expression | ast.Tuple:
-        if isinstance(child, lark.Tree) and child.data in ("tuple", "pair"):
-            return ast.Tuple(tuple(self._expression(item) for item in _children(child)), self._span(child))
-        return self._expression(child)
-
-    def _expression(self, child: Child) -> ast.Expression:
-        assert isinstance(child, lark.Tree)
-        done: dict[int, ast.Expression] = {}
-        for tree in child.iter_subtrees():
-            done[id(tree)] = self._combine(tree, done)
-        found = done[id(child)]
-        if found.depth > MAX_DEPTH:
-            self.diagnostics.add(found.span, f"expression with more than {MAX_DEPTH} nested operators")
-            return ast.Name("", found.span)
-        return found
-
-    def _combine(self, tree: lark.Tree[lark.Token], done: dict[int, ast.Expression]) -> ast.Expression:
-        """One node from its finished operands."""
-        span = self._span(tree)
-        if tree.data == "integer":
-            return ast.Integer(str(_token(tree, 0)), span)
-        if tree.data == "name":
-            return ast.Name(str(_token(tree, 0)), span)
-        operands = [done[id(operand)] for operand in _trees(tree)]
-        depth = 1 + max(operand.depth for operand in operands)
-        if tree.data == "negative":
-            return ast.Negative(operands[0], span, depth)
-        return ast.Binary(str(_token(tree, 1)), operands[0], operands[1], span, depth)
-
-    def _real(self, tree: lark.Tree[lark.Token]) -> ast.Real:
-        return ast.Real("".join(str(token) for token in _children(tree)), self._span(tree))
-
-    def _dims(self, token: lark.Token) -> ast.Dims:
-        return ast.Dims(tuple(str(token).split("x")), self._token_span(token))
-
-    def _name(self, child: Child) -> ast.Name:
+    def _reference(self, child: Child) -> ast.Reference:
         assert isinstance(child, lark.Token)
-        return ast.Name(str(child), self._token_span(child))
+        return ast.Reference(str(child), self.values.token_span(child))
 
-    def _span(self, tree: lark.Tree[Any]) -> Span:
-        return Span(self.source, tree.meta.start_pos, tree.meta.end_pos)
-
-    def _token_span(self, token: lark.Token) -> Span:
-        return Span(self.source, token.start_pos or 0, token.end_pos or 0)
+    def _span(self, tree: Tree) -> Span:
+        return self.values.span(tree)
 
 
-def _children(tree: lark.Tree[lark.Token]) -> list[Child]:
-    return cast("list[Child]", tree.children)
-
-
-def _trees(tree: lark.Tree[lark.Token]) -> list[lark.Tree[lark.Token]]:
-    return [child for child in tree.children if isinstance(child, lark.Tree)]
-
-
-def _token(tree: lark.Tree[lark.Token], index: int) -> lark.Token:
-    token = tree.children[index]
-    assert isinstance(token, lark.Token)
-    return token
+def _is_name(child: Child) -> bool:
+    return isinstance(child, lark.Token) and child.type == "NAME"

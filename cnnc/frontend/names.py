@@ -14,7 +14,7 @@ class Names:
         self._taken: dict[str, Span] = {}
         self._counts: dict[str, int] = {}
 
-    def label(self, label: ast.Name, keyword: str, diagnostics: Diagnostics) -> str:
+    def label(self, label: ast.Reference, keyword: str, diagnostics: Diagnostics) -> str:
         """Take a label; a second layer of that name is an error and gets another name."""
         self._counts[keyword] = self._counts.get(keyword, 0) + 1
         earlier = self._taken.get(label.text)

@@ -148,8 +148,11 @@ def number(
     """A real setting that is not negative, not infinite and at most ``most``; None after noting an error."""
     if option is None:
         return default
-    assert isinstance(option.value, ast.Real)
-    return check_real(option.value, f"`{option.name}`", diagnostics, most=most, positive=positive)
+    value = option.value
+    if isinstance(value, ast.Integer):
+        value = ast.Real(value.text, value.span)
+    assert isinstance(value, ast.Real)
+    return check_real(value, f"`{option.name}`", diagnostics, most=most, positive=positive)
 
 
 def check_real(

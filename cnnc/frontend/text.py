@@ -25,14 +25,14 @@ def expression_text(expression: ast.Expression, least: int = 1) -> str:
     return text if own >= least else f"({text})"
 
 
-def value_text(value: ast.OptionValue, least: int = 1) -> str:
+def value_text(value: ast.OptionValue | ast.LayerArgument, least: int = 1) -> str:
     if isinstance(value, ast.Tuple):
         return "(" + ",".join(expression_text(item) for item in value.items) + ")"
     if isinstance(value, ast.Dims):
         return "x".join(value.extents)
     if isinstance(value, ast.Real):
         return value.text
-    assert value is not None
+    assert not isinstance(value, (ast.Literal, ast.Activated, ast.Reference, type(None)))
     return expression_text(value, least)
 
 

@@ -5,34 +5,83 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "softmax")
-LAYERS = ("conv", "maxpool", "avgpool", "globalavgpool", "fc", "bn", "dropout", "flatten", *ACTIVATIONS)
-DEFAULTS = ("CONV", "POOL", "FC", "BN", "DROPOUT")
-HEAD = ("model", "input", "Order", "Nf", "classes", "train")
+ACTIVATIONS = (
+    "relu",
+    "tanh",
+    "sigmoid",
+    "softmax",
+    "leaky_relu",
+    "elu",
+    "prelu",
+    "scaled_tanh",
+    "hard_sigmoid",
+    "softsign",
+    "sign",
+)
+MERGES = ("add", "concat", "mul")
+LAYERS = (
+    *("conv", "deconv", "dwconv", "sepconv", "fc", "maxpool", "avgpool", "l2pool", "globalavgpool", "subsample"),
+    *("bn", "lrn", "lcn", "dropout", "flatten", "maxout", "shuffle", "scale", "rbf", "upsample", "zeropad", "crop"),
+    *("identity", "shortcut", "repeat", *MERGES, *ACTIVATIONS),
+)
+DEFAULTS = ("CONV", "DECONV", "SEPCONV", "DWCONV", "POOL", "FC", "BN", "LRN", "DROPOUT")
+HEAD = ("model", "input", "Order", "Nf", "classes", "train", "use", "block", "from", "head")
 TRAIN = ("loss", "optimizer", "batch", "epochs")
 
 # Which default line holds for a layer.
 DEFAULT_OF = {
     "conv": "CONV",
+    "deconv": "DECONV",
+    "sepconv": "SEPCONV",
+    "dwconv": "DWCONV",
     "maxpool": "POOL",
     "avgpool": "POOL",
+    "l2pool": "POOL",
     "fc": "FC",
     "bn": "BN",
+    "lrn": "LRN",
     "dropout": "DROPOUT",
 }
 
-_SPATIAL = ("f=", "s=", "same", "same=tf", "valid", "pad=")
+_PADDING = ("same", "same=tf", "valid", "causal", "pad=")
+_SPATIAL = ("f=", "s=", *_PADDING)
 _AFFINE = ("bias", "nobias", "bn", "nobn", *ACTIVATIONS, "linear")
+_WEIGHTS = ("weights=", "fixed", "binary")
 OPTIONS: dict[str, tuple[str, ...]] = {
-    "conv": (*_SPATIAL, "dilation=", "groups=", *_AFFINE),
+    "conv": (*_SPATIAL, "dilation=", "groups=", "connect=", "bias=position", *_AFFINE, *_WEIGHTS),
+    "deconv": (*_SPATIAL, "dilation=", "groups=", *_AFFINE, "weights=", "fixed"),
+    "sepconv": (*_SPATIAL, "dilation=", "m=", *_AFFINE),
+    "dwconv": (*_SPATIAL, "dilation=", "m=", *_AFFINE),
     "maxpool": (*_SPATIAL, "ceil"),
     "avgpool": (*_SPATIAL, "ceil", "countpad"),
-    "fc": _AFFINE,
-    "bn": ("eps=", "momentum="),
+    "l2pool": (*_SPATIAL, "ceil"),
+    "lcn": ("f=", "eps="),
+    "subsample": (*_SPATIAL, "ceil", *ACTIVATIONS),
+    "fc": (*_AFFINE, *_WEIGHTS),
+    "bn": ("eps=", "momentum=", "nogamma"),
+    "lrn": ("n=", "alpha=", "beta=", "k="),
+    "rbf": ("codes=",),
+    "upsample": ("nearest", "bilinear"),
+    "crop": ("offset=",),
+    "shortcut": ("A", "B", "C"),
+    "add": ACTIVATIONS,
+    "concat": ACTIVATIONS,
+    "mul": ACTIVATIONS,
     "sgd": ("lr=", "momentum=", "weight_decay=", "decay="),
 }
 
 ANY_OPTION = frozenset(name.split("=")[0] for names in OPTIONS.values() for name in names)
+
+
+def takes_word(head: str, word: str, has_value: bool) -> bool:
+    """Whether a word that the grammar leaves open (``fixed``, ``eps=``) is an option of this keyword."""
+    return word + "=" * has_value in OPTIONS.get(head, ())
+
+
+def head_of_default(kind: str) -> str:
+    """The keyword whose options a default line takes."""
+    return {"POOL": "avgpool"}.get(kind, kind.lower())
+
 
 # What other tools call it.
 _SYNONYMS = {
@@ -59,6 +108,7 @@ CONCERN = {
     "s": "stride",
     "same": "padding",
     "valid": "padding",
+    "causal": "padding",
     "pad": "padding",
     "bias": "bias",
     "nobias": "bias",
@@ -70,9 +120,9 @@ CONCERN = {
 
 KEYWORDS = frozenset(
     (
-        *(*LAYERS, *DEFAULTS, *HEAD, *TRAIN),
-        *("same", "tf", "valid", "pad", "dilation", "groups", "bias", "nobias", "nobn", "linear", "ceil", "countpad"),
-        *("eps", "momentum", "lr", "weight_decay", "decay"),
+        *(*LAYERS, *DEFAULTS, *HEAD, *TRAIN, "like", "first", "last"),
+        *("same", "tf", "valid", "causal", "pad", "dilation", "groups", "bias", "nobias", "nobn", "linear"),
+        *("ceil", "countpad"),
     )
 )
 
@@ -91,7 +141,7 @@ WITH_SIZE = "CPA"  # letters that may carry a size and a stride
 
 def options_of(head: str) -> tuple[str, ...]:
     """The options of a layer (``conv``) or of a default line (``CONV``)."""
-    return OPTIONS.get({"POOL": "avgpool", "optimizer": "sgd"}.get(head, head.lower()), ())
+    return OPTIONS.get("sgd" if head == "optimizer" else head_of_default(head), ())
 
 
 def suggestion(word: str, words: Iterable[str]) -> str | None:
