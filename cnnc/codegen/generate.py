@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cnnc.codegen.channel import (
+    emit_channel_shuffle,
+    emit_channel_slice,
+    emit_concat,
+    emit_maxout,
+    emit_maxout_grad,
+)
 from cnnc.codegen.context import Context
 from cnnc.codegen.conv import emit_conv, emit_conv_dgrad
 from cnnc.codegen.launch import Launch, LaunchTable, Module
 from cnnc.codegen.library import Library
 from cnnc.codegen.linear import emit_linear, emit_linear_dgrad
+from cnnc.codegen.loss import emit_batch_mean, emit_cross_entropy
+from cnnc.codegen.lrn import emit_lrn, emit_lrn_grad
 from cnnc.codegen.pointwise import emit_flatten, emit_pointwise, emit_unflatten
 from cnnc.codegen.pool import (
-    emit_avg_pool,
-    emit_avg_pool_grad,
     emit_global_avg_pool,
     emit_global_avg_pool_grad,
     emit_max_pool,
     emit_max_pool_grad,
+    emit_sum_or_avg_pool,
+    emit_sum_or_avg_pool_grad,
 )
-from cnnc.codegen.rowwise import emit_batch_mean, emit_cross_entropy, emit_softmax, emit_softmax_grad
+from cnnc.codegen.rowwise import emit_rbf, emit_rbf_grad, emit_softmax, emit_softmax_grad
+from cnnc.codegen.space import (
+    emit_crop,
+    emit_pad_shortcut,
+    emit_pad_shortcut_grad,
+    emit_upsample,
+    emit_upsample_grad,
+    emit_zero_pad,
+)
 from cnnc.codegen.sums import emit_bn_reduce, emit_channel_sum, emit_stats
 from cnnc.codegen.vectors import (
     emit_bn_update,
@@ -26,6 +43,7 @@ from cnnc.codegen.vectors import (
     emit_fold_scale,
     emit_fold_shift,
     emit_sgd_update,
+    emit_zeros,
 )
 from cnnc.codegen.wgrad import emit_conv_wgrad, emit_linear_wgrad
 from cnnc.env import dump
@@ -41,12 +59,22 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.Linear: emit_linear,
     ops.LinearDgrad: emit_linear_dgrad,
     ops.LinearWgrad: emit_linear_wgrad,
+    ops.Rbf: emit_rbf,
+    ops.RbfGrad: emit_rbf_grad,
     ops.MaxPool: emit_max_pool,
     ops.MaxPoolGrad: emit_max_pool_grad,
-    ops.AvgPool: emit_avg_pool,
-    ops.AvgPoolGrad: emit_avg_pool_grad,
+    ops.AvgPool: emit_sum_or_avg_pool,
+    ops.AvgPoolGrad: emit_sum_or_avg_pool_grad,
+    ops.SumPool: emit_sum_or_avg_pool,
+    ops.SumPoolGrad: emit_sum_or_avg_pool_grad,
     ops.GlobalAvgPool: emit_global_avg_pool,
     ops.GlobalAvgPoolGrad: emit_global_avg_pool_grad,
+    ops.ZeroPad: emit_zero_pad,
+    ops.Crop: emit_crop,
+    ops.PadShortcut: emit_pad_shortcut,
+    ops.PadShortcutGrad: emit_pad_shortcut_grad,
+    ops.Upsample: emit_upsample,
+    ops.UpsampleGrad: emit_upsample_grad,
     ops.BatchNorm: emit_pointwise,
     ops.BatchNormStats: emit_stats,
     ops.BatchNormUpdate: emit_bn_update,
@@ -66,6 +94,14 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.CrossEntropy: emit_cross_entropy,
     ops.BatchMean: emit_batch_mean,
     ops.ChannelSum: emit_channel_sum,
+    ops.Zeros: emit_zeros,
+    ops.Concat: emit_concat,
+    ops.ChannelSlice: emit_channel_slice,
+    ops.ChannelShuffle: emit_channel_shuffle,
+    ops.Maxout: emit_maxout,
+    ops.MaxoutGrad: emit_maxout_grad,
+    ops.Lrn: emit_lrn,
+    ops.LrnGrad: emit_lrn_grad,
     ops.SgdUpdate: emit_sgd_update,
     ops.CastArena: emit_cast_arena,
 }

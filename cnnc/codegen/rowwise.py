@@ -1,16 +1,13 @@
-"""Softmax and cross-entropy: kernels that need a whole row of channels at once, in blocks of any number."""
+"""Softmax and distances: kernels that need a whole row of channels at once, in blocks of any number."""
 
 from __future__ import annotations
 
 from cnnc.codegen.context import Context
-from cnnc.codegen.kernel import Kernel
-from cnnc.codegen.launch import Programs
-from cnnc.codegen.rows import Rows, declare_strides, operand, rows_of
+from cnnc.codegen.kernel import Kernel, fixed
+from cnnc.codegen.rows import Rows, operand, rows_of
 from cnnc.ir import ops
-from cnnc.ir.size import Size
 
 ROWS = "rows = tl.program_id(0) * BM + tl.arange(0, BM)"
-SUM_BLOCK = 1024
 
 # Milakov and Gimelshein 2018: the largest element and the sum of exponentials in one pass.
 SCAN = """
@@ -53,25 +50,38 @@ for block in range((C + BN - 1) // BN):
     tl.store(out + out_row[:, None] + channel[None, :], dx.to(out.dtype.element_ty), mask=tile_live)
 """
 
-LOSS = """
-truth = tl.load(label + n.to(tl.int64) * label_n, mask=live, other=0)
-truth_value = tl.load(x + x_row + truth, mask=live, other=0.0).to(tl.float32)
-"""
-
-LOSS_GRAD = """
-weight = loss_scale / (N * 1.0)
+# Differences first: |x|^2 - 2xw + |w|^2 would cancel where a vector is near its code.
+DISTANCE = """
+code = tl.program_id(1)
+acc = tl.full((BM,), 0.0, tl.float32)
 for block in range((C + BN - 1) // BN):
     channel = block * BN + tl.arange(0, BN)
     tile_live = live[:, None] & (channel < C)[None, :]
     value = tl.load(x + x_row[:, None] + channel[None, :], mask=tile_live, other=0.0).to(tl.float32)
-    probability = tl.exp(value - largest[:, None]) / total[:, None]
-    target = tl.where(channel[None, :] == truth[:, None], 1.0, 0.0)
-    dx = (probability - target) * weight
-    tl.store(dlogits + dlogits_row[:, None] + channel[None, :], dx.to(dlogits.dtype.element_ty), mask=tile_live)
+    centre = tl.load(w + code.to(tl.int64) * C + channel, mask=channel < C, other=0.0).to(tl.float32)
+    off = tl.where(tile_live, value - centre[None, :], 0.0)
+    acc += tl.sum(off * off, axis=1)
+tl.store(out + out_row + code, acc.to(out.dtype.element_ty), mask=live)
+"""
+
+DISTANCE_GRAD = """
+channel = tl.program_id(1) * BN + tl.arange(0, BN)
+channel_live = channel < C
+tile_live = live[:, None] & channel_live[None, :]
+value = tl.load(x + x_row[:, None] + channel[None, :], mask=tile_live, other=0.0).to(tl.float32)
+acc = tl.full((BM, BN), 0.0, tl.float32)
+w_at = w + channel
+for code in range(K):
+    slope = tl.load(dy + dy_row + code, mask=live, other=0.0).to(tl.float32)
+    centre = tl.load(w_at, mask=channel_live, other=0.0).to(tl.float32)
+    w_at += C
+    acc += slope[:, None] * (value - centre[None, :])
+tl.store(out + out_row[:, None] + channel[None, :], (2.0 * acc).to(out.dtype.element_ty), mask=tile_live)
 """
 
 
-def _begin(context: Context, kernel: Kernel, rows: Rows, channels: int, operands: tuple[str, ...]) -> None:
+def begin_rows(context: Context, kernel: Kernel, rows: Rows, channels: int, operands: tuple[str, ...]) -> None:
+    """Write the decoding of a block of rows and the offsets of these operands' rows."""
     rows.declare(kernel)
     kernel.integers(C=channels)
     kernel.constant(BM=context.tile.m, BN=context.tile.n)
@@ -88,7 +98,7 @@ def emit_softmax(context: Context) -> None:
     rows = rows_of(x)
     operand(kernel, "x", x)
     operand(kernel, "out", out)
-    _begin(context, kernel, rows, x.shape[-1], ("x", "out"))
+    begin_rows(context, kernel, rows, x.shape[-1], ("x", "out"))
     kernel.write(SCAN)
     kernel.write(SOFTMAX)
     context.add(kernel, rows.programs(context.tile.m, 1))
@@ -104,57 +114,39 @@ def emit_softmax_grad(context: Context) -> None:
     rows = rows_of(dy)
     for name, buffer in (("dy", dy), ("y", y), ("out", out)):
         operand(kernel, name, buffer)
-    _begin(context, kernel, rows, dy.shape[-1], ("dy", "y", "out"))
+    begin_rows(context, kernel, rows, dy.shape[-1], ("dy", "y", "out"))
     kernel.write(SOFTMAX_GRAD)
     context.add(kernel, rows.programs(context.tile.m, 1))
 
 
-def emit_cross_entropy(context: Context) -> None:
-    """Loss per image and the gradient of its mean, whichever is asked for."""
-    assert isinstance(context.anchor, ops.CrossEntropy)
-    x, label = context.operands
-    loss, dlogits = context.outputs
-    names = [name for name, buffer in (("loss", loss), ("grad", dlogits)) if buffer is not None]
-    kernel = Kernel("_".join(["cross_entropy", *names]), "Cross-entropy of softmax, from the logits.")
-    rows = rows_of(x)
-    operand(kernel, "x", x)
-    operand(kernel, "label", label)
-    offsets = ["x"]
-    for name, buffer in (("loss", loss), ("dlogits", dlogits)):
-        if buffer is not None:
-            operand(kernel, name, buffer)
-    if dlogits is not None:
-        offsets.append("dlogits")
-        kernel.runtime("loss_scale")
-    _begin(context, kernel, rows, x.shape[-1], tuple(offsets))
-    kernel.write(SCAN)
-    kernel.write(LOSS)
-    if loss is not None:
-        kernel.write("tl.store(loss + n.to(tl.int64) * loss_n, tl.log(total) - (truth_value - largest), mask=live)")
-    if dlogits is not None:
-        kernel.write(LOSS_GRAD)
-    context.add(kernel, rows.programs(context.tile.m, 1))
-
-
-def emit_batch_mean(context: Context) -> None:
-    """The mean of one number per image: one program, in order."""
-    assert isinstance(context.anchor, ops.BatchMean)
-    (x,) = context.operands
+def emit_rbf(context: Context) -> None:
+    """Squared distances of each vector from every code; one column of programs per code."""
+    assert isinstance(context.anchor, ops.Rbf)
+    x, w = context.operands
     (out,) = context.outputs
     assert out is not None
-    kernel = Kernel("batch_mean", "Mean over the batch of one number per image.")
-    kernel.pointer("x", x)
-    declare_strides(kernel, "x", x)
-    kernel.pointer("out", out)
-    kernel.batch()
-    kernel.constant(BLOCK=SUM_BLOCK)
-    kernel.write(
-        """
-        acc = tl.full((BLOCK,), 0.0, tl.float32)
-        for block in range((N + BLOCK - 1) // BLOCK):
-            n = block * BLOCK + tl.arange(0, BLOCK)
-            acc += tl.load(x + n.to(tl.int64) * x_n, mask=n < N, other=0.0)
-        tl.store(out, tl.sum(acc, axis=0) / (N * 1.0))
-        """
-    )
-    context.add(kernel, (Programs(Size(c=1)),))
+    kernel = Kernel("rbf", "Squared distance of each row from each code.")
+    rows = rows_of(x)
+    operand(kernel, "x", x)
+    kernel.pointer("w", w)
+    operand(kernel, "out", out)
+    begin_rows(context, kernel, rows, x.shape[-1], ("x", "out"))
+    kernel.write(DISTANCE)
+    context.add(kernel, (*rows.programs(context.tile.m, 1), fixed(w.shape[0])))
+
+
+def emit_rbf_grad(context: Context) -> None:
+    """dx = 2 sum_k dy_k (x - w_k)."""
+    assert isinstance(context.anchor, ops.RbfGrad)
+    dy, x, w = context.operands
+    (out,) = context.outputs
+    assert out is not None
+    kernel = Kernel("rbf_grad", "Gradient of squared distances from codes.")
+    rows = rows_of(x)
+    for name, buffer in (("dy", dy), ("x", x), ("out", out)):
+        operand(kernel, name, buffer)
+    kernel.pointer("w", w)
+    begin_rows(context, kernel, rows, x.shape[-1], ("dy", "x", "out"))
+    kernel.counts(K=w.shape[0])
+    kernel.write(DISTANCE_GRAD)
+    context.add(kernel, (*rows.programs(context.tile.m, 1), fixed(-(-x.shape[-1] // context.tile.n))))

@@ -140,3 +140,14 @@ def emit_cast_arena(context: Context) -> None:
     grid = _begin(context, kernel, math.prod(p.shape))
     kernel.write("\n".join([_load("p"), _store("out", "p_")]))
     context.add(kernel, grid)
+
+
+def emit_zeros(context: Context) -> None:
+    """Zeros, for a gradient that nothing reaches."""
+    (out,) = context.outputs
+    assert out is not None
+    kernel = Kernel("zeros", "Fill with zeros.")
+    _pointers(kernel, out=out)
+    grid = _begin(context, kernel, math.prod(out.shape))
+    kernel.write(_store("out", "tl.full((BLOCK,), 0.0, tl.float32)"))
+    context.add(kernel, grid)

@@ -35,10 +35,10 @@ class Space(enum.Enum):
 
 @dataclass(frozen=True)
 class Buffer:
-    """One array. ``shape`` is per image in logical order (H, W, C), (C,) or as a parameter is stored.
+    """One array. ``shape`` is per image in logical order (H, W, C), (H, W), (C,) or as a parameter is stored.
 
     ``axes`` is the storage order, outermost first, a permutation of logical axis letters: images
-    ``NHWC`` or ``HWNC``, vectors ``NC``, labels ``N``, unbatched arrays digits ``0123``.
+    ``NHWC`` or ``HWNC``, label maps ``NHW``, vectors ``NC``, labels ``N``, unbatched arrays digits ``0123``.
     ``halo`` is zero padding kept around an image (top, bottom, left, right); ``channels`` is the
     stride of a pixel in elements, >= the logical channels. A ``view`` is another shape of another
     buffer's memory; the caller's array is the buffer of its name that is none.
@@ -61,7 +61,7 @@ class Buffer:
     def logical_axes(self) -> str:
         if not self.batched:
             return "".join(str(axis) for axis in range(len(self.shape)))
-        return "N" + {0: "", 1: "C", 3: "HWC"}[len(self.shape)]
+        return "N" + {0: "", 1: "C", 2: "HW", 3: "HWC"}[len(self.shape)]
 
     @property
     def strides(self) -> tuple[Size, ...]:

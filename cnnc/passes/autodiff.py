@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
 from cnnc.passes.gradients import GRADIENTS, Site
-from cnnc.passes.rewrite import Rewriter, parameter_of
+from cnnc.passes.rewrite import copied, spec_of
 
 
-def autodiff(graph: Graph, seed: Value, cotangent: Value, *, dinput: bool = False) -> Graph:
-    """The graph with the gradients of a scalar whose gradient at ``seed`` is ``cotangent``.
+def autodiff(graph: Graph, seeds: Sequence[tuple[Value, Value]], *, dinput: bool = False) -> Graph:
+    """The graph with the gradients of a scalar, given as pairs of a value and its gradient.
 
     Adds outputs ``grad:<parameter>`` (in the parameter's stored layout) and, with ``dinput``,
-    ``dinput``. A value used several times gets the sum of its gradients.
+    ``dinput``. A value used several times gets the sum of its gradients; a parameter that the scalar does not
+    depend on gets zeros.
     """
-    rewriter = Rewriter(graph)
-    for node in graph.walk():
-        rewriter.copy(node)
-    new = rewriter.done()
+    new = copied(graph)
     needed = _needed(graph, dinput)
-    gradients: dict[Value, Value] = {seed: cotangent}
+    gradients: dict[Value, Value] = {}
+    for value, cotangent in seeds:
+        _accumulate(new, graph[value.node], gradients, value, cotangent)
     for node in reversed(list(graph.walk())):
         dy = gradients.get(node.value())
         if dy is None or not node.operands or node.op.__class__ not in GRADIENTS:
@@ -31,12 +33,25 @@ def autodiff(graph: Graph, seed: Value, cotangent: Value, *, dinput: bool = Fals
         for value, gradient in zip(node.operands, GRADIENTS[type(node.op)](site, dy), strict=True):
             if gradient is not None and value in needed:
                 _accumulate(new, node, gradients, value, gradient)
+    _name_outputs(new, graph, gradients, dinput)
+    return new
+
+
+def _name_outputs(new: Graph, graph: Graph, gradients: dict[Value, Value], dinput: bool) -> None:
+    unreached: dict[str, Node] = {}
     for node in graph.walk():
-        if node.value() in gradients and isinstance(node.op, ops.Parameter):
-            new.outputs[f"grad:{parameter_of(graph, node.value()).spec.name}"] = gradients[node.value()]
+        spec = spec_of(node)
+        if node.value() in gradients and spec is not None:
+            new.outputs[f"grad:{spec.name}"] = gradients[node.value()]
         elif dinput and node.name == "input":
             new.outputs["dinput"] = gradients[node.value()]
-    return new
+        elif spec is not None and spec.trainable:
+            unreached[f"grad:{spec.name}"] = node
+    for output, node in unreached.items():
+        if output not in new.outputs:
+            zeros = ops.Zeros(node.types[0].shape)
+            name = new.fresh(f"{node.name}.zeros")
+            new.outputs[output] = new.add(name, zeros, layer=node.layer, span=node.span).value()
 
 
 def _accumulate(new: Graph, node: Node, gradients: dict[Value, Value], value: Value, gradient: Value) -> None:

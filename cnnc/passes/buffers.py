@@ -53,11 +53,12 @@ class BufferTable:
         return self.root.get(node.value(), node.value()) != node.value()
 
     def workspace(self, name: str, size: Size) -> int:
-        """A buffer for partial results of one step; returns its id."""
+        """A buffer for partial results of one step, of the batch or of each image; returns its id."""
         nbytes = aligned(size)
-        count = nbytes.c // ITEM_BYTES[resolve(Element.ACC, self.dtype)]
         dtype = resolve(Element.ACC, self.dtype)
-        self.buffers.append(Buffer(len(self.buffers), name, Space.WORK, dtype, (count,), False, "0", Size(), nbytes))
+        batched, axes = (True, "NC") if size.a else (False, "0")
+        shape = ((nbytes.a or nbytes.c) // ITEM_BYTES[dtype],)
+        self.buffers.append(Buffer(len(self.buffers), name, Space.WORK, dtype, shape, batched, axes, Size(), nbytes))
         return len(self.buffers) - 1
 
     def place(self, offsets: dict[int, Size]) -> tuple[Buffer, ...]:
@@ -80,7 +81,8 @@ class BufferTable:
             return
         kind = self.graph.type_of(value)
         space, name = self._space(root, value)
-        dtype = resolve(kind.element, self.dtype)
+        # Fixed parameters have no copy in the compute dtype: kernels round what they load.
+        dtype = resolve(Element.ACC if space is Space.STATE else kind.element, self.dtype)
         halo = (
             self._halos.get(root, NO_HALO) if space in (Space.WORK, Space.INPUT) and len(kind.shape) == 3 else NO_HALO
         )

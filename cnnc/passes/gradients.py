@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnnc.errors import CnnError
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
 
@@ -49,9 +50,26 @@ def _conv(site: Site, dy: Value) -> Cotangents:
     )
 
 
+def _conv_dgrad(site: Site, dy: Value) -> Cotangents:
+    """A transposed convolution: linear in x as a convolution's gradient is in dy."""
+    x, w = site.node.operands
+    window, groups = site.op.window, site.op.groups
+    return (
+        site.one(0, "fprop", ops.Conv(window, groups), dy, w),
+        site.one(1, "wgrad", ops.ConvWgrad(window, groups), x, dy),
+    )
+
+
 def _linear(site: Site, dy: Value) -> Cotangents:
     x, w = site.node.operands
     return (site.one(0, "dgrad", ops.LinearDgrad(), dy, w), site.one(1, "wgrad", ops.LinearWgrad(), dy, x))
+
+
+def _rbf(site: Site, dy: Value) -> Cotangents:
+    x, w = site.node.operands
+    if site.wanted[1]:
+        raise CnnError(f"layer {site.node.layer}: the codes of an RBF layer are fixed, they can't be trained")
+    return site.one(0, "grad", ops.RbfGrad(), dy, x, w), None
 
 
 def _bias_add(site: Site, dy: Value) -> Cotangents:
@@ -59,7 +77,46 @@ def _bias_add(site: Site, dy: Value) -> Cotangents:
 
 
 def _activation(site: Site, dy: Value) -> Cotangents:
-    return (site.one(0, "grad", ops.ActivationGrad(site.op.kind), dy, site.node.value()),)
+    value = site.node.operands[0] if site.op.kind in ops.FROM_INPUT else site.node.value()
+    return (site.one(0, "grad", ops.ActivationGrad(site.op.kind, site.op.alpha), dy, value),)
+
+
+def _position_bias(site: Site, dy: Value) -> Cotangents:
+    return dy, site.one(1, "sum", ops.BatchSum(), dy)
+
+
+def _prelu(site: Site, dy: Value) -> Cotangents:
+    x, slope = site.node.operands
+    return site.one(0, "grad", ops.PReluGrad(), dy, x, slope), _channel_sum(site, ops.PReluSlopeGrad(), dy, x)
+
+
+def _channel_scale(site: Site, dy: Value) -> Cotangents:
+    x, factor = site.node.operands
+    return site.one(0, "grad", ops.ChannelScale(), dy, factor), _channel_sum(site, ops.Mul(), dy, x)
+
+
+def _channel_sum(site: Site, op: ops.Op, dy: Value, x: Value) -> Value | None:
+    """The gradient of a parameter of the channels, in slot 1: the sum of an op's products of dy and x."""
+    if not site.wanted[1]:
+        return None
+    return site.add("sum", ops.ChannelSum(), site.add("products", op, dy, x).value()).value()
+
+
+def _identity(site: Site, dy: Value) -> Cotangents:
+    return (dy,)
+
+
+def _scale(site: Site, dy: Value) -> Cotangents:
+    return (site.one(0, "grad", ops.Scale(site.op.factor), dy),)
+
+
+def _mul(site: Site, dy: Value) -> Cotangents:
+    a, b = site.node.operands
+    return site.one(0, "grad", ops.Mul(), dy, b), site.one(1, "grad", ops.Mul(), dy, a)
+
+
+def _mask_weight(site: Site, dw: Value) -> Cotangents:
+    return site.one(0, "grad", ops.MaskWeight(), dw, site.node.operands[1]), None
 
 
 def _add(site: Site, dy: Value) -> Cotangents:
@@ -127,12 +184,46 @@ def _batch_norm_train(site: Site, dy: Value) -> Cotangents:
     return grad.value(0), grad.value(1), grad.value(2)
 
 
+def _concat(site: Site, dy: Value) -> Cotangents:
+    gradients = []
+    start = 0
+    for slot, value in enumerate(site.node.operands):
+        count = site.graph.type_of(value).shape[-1]
+        gradients.append(site.one(slot, "slice", ops.ChannelSlice(start, count), dy))
+        start += count
+    return gradients
+
+
+def _channel_shuffle(site: Site, dy: Value) -> Cotangents:
+    channels = site.graph.type_of(dy).shape[-1]
+    return (site.one(0, "grad", ops.ChannelShuffle(channels // site.op.groups), dy),)
+
+
+def _maxout(site: Site, dy: Value) -> Cotangents:
+    return (site.one(0, "grad", ops.MaxoutGrad(site.op.pieces), dy, site.node.operands[0]),)
+
+
+def _lrn(site: Site, dy: Value) -> Cotangents:
+    op = site.op
+    return (site.one(0, "grad", ops.LrnGrad(op.n, op.alpha, op.beta, op.k), dy, site.node.operands[0]),)
+
+
 # Gradients flow from output 0 alone: the other outputs (argmax, statistics) are for gradients to read.
 GRADIENTS: dict[type[ops.Op], Rule] = {
     ops.Conv: _conv,
+    ops.ConvDgrad: _conv_dgrad,
     ops.Linear: _linear,
+    ops.Rbf: _rbf,
     ops.BiasAdd: _bias_add,
     ops.Activation: _activation,
+    ops.PositionBias: _position_bias,
+    ops.PRelu: _prelu,
+    ops.Identity: _identity,
+    ops.Scale: _scale,
+    ops.ChannelScale: _channel_scale,
+    ops.Mul: _mul,
+    ops.MaskWeight: _mask_weight,
+    ops.Binarize: _identity,  # straight through (Hubara 2016)
     ops.Add: _add,
     ops.Dropout: _dropout,
     ops.MaxPool: _max_pool,
@@ -147,14 +238,18 @@ GRADIENTS: dict[type[ops.Op], Rule] = {
     ops.Unflatten: _unflatten,
     ops.Softmax: _softmax,
     ops.BatchNormTrain: _batch_norm_train,
+    ops.Concat: _concat,
+    ops.ChannelShuffle: _channel_shuffle,
+    ops.Maxout: _maxout,
+    ops.Lrn: _lrn,
 }
 
 # Ops that no forward training graph differentiates through, each with the reason.
 NOT_DIFFERENTIATED: dict[type[ops.Op], str] = {
-    ops.ConvDgrad: "is a gradient itself",
     ops.ConvWgrad: "is a gradient itself",
     ops.LinearDgrad: "is a gradient itself",
     ops.LinearWgrad: "is a gradient itself",
+    ops.RbfGrad: "is a gradient itself",
     ops.MaxPoolGrad: "is a gradient itself",
     ops.AvgPoolGrad: "is a gradient itself",
     ops.SumPoolGrad: "is a gradient itself",
@@ -162,8 +257,14 @@ NOT_DIFFERENTIATED: dict[type[ops.Op], str] = {
     ops.PadShortcutGrad: "is a gradient itself",
     ops.UpsampleGrad: "is a gradient itself",
     ops.ActivationGrad: "is a gradient itself",
+    ops.PReluGrad: "is a gradient itself",
+    ops.PReluSlopeGrad: "is a gradient itself",
+    ops.BatchSum: "is a gradient itself",
     ops.SoftmaxGrad: "is a gradient itself",
     ops.ChannelSum: "is a gradient itself",
+    ops.ChannelSlice: "is a gradient itself",
+    ops.MaxoutGrad: "is a gradient itself",
+    ops.LrnGrad: "is a gradient itself",
     ops.BatchNormGrad: "is a gradient itself",
     ops.BatchNormReduce: "is part of a gradient",
     ops.BatchNormInputGrad: "is part of a gradient",
@@ -174,4 +275,5 @@ NOT_DIFFERENTIATED: dict[type[ops.Op], str] = {
     ops.FoldShift: "is for inference",
     ops.CrossEntropy: "gives the gradient as its second output, which seeds autodiff",
     ops.BatchMean: "only reports the loss",
+    ops.Zeros: "depends on nothing",
 }

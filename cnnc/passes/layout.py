@@ -22,7 +22,7 @@ def axes_of(kind: TensorType, space: Space, target: str) -> str:
         return "".join(str(axis) for axis in range(len(kind.shape)))
     if len(kind.shape) == 3:
         return "NHWC" if target == "cpu" or space in (Space.INPUT, Space.OUTPUT) else "HWNC"
-    return "NC" if kind.shape else "N"
+    return {0: "N", 1: "NC", 2: "NHW"}[len(kind.shape)]
 
 
 def halos(graph: Graph, target: str) -> dict[Value, Pad]:

@@ -13,7 +13,12 @@ from cnnc.ir.params import Arena
 from cnnc.ir.plan import Plan
 from cnnc.ir.printer import print_graph, print_plan
 from cnnc.ir.verify import verify
-from cnnc.passes.attach_loss import attach_cross_entropy, attach_output_gradient
+from cnnc.passes.attach_loss import (
+    attach_cross_entropy,
+    attach_head_losses,
+    attach_output_gradient,
+    without_heads,
+)
 from cnnc.passes.buffers import Arenas
 from cnnc.passes.dead_code import dead_code
 from cnnc.passes.flatten_linear import flatten_linear
@@ -93,14 +98,20 @@ def run_passes(graph: Graph, passes: tuple[Pass, ...], label: str = "") -> Graph
     return graph
 
 
+def start(model: Model, variant: str) -> Graph:
+    """What a variant's pipeline starts from: training heads become losses, or go."""
+    heads = attach_head_losses if variant == "loss" else without_heads
+    return verify(heads(model.graph, model.heads), heads.__name__)
+
+
 def meaning(model: Model, variant: str) -> Graph:
     """The unfused graph of a variant: what its Plan must compute."""
-    return run_passes(model.graph, MEANING[variant], f"{variant}-meaning")
+    return run_passes(start(model, variant), MEANING[variant], f"{variant}-meaning")
 
 
 def optimise(model: Model, variant: str) -> Graph:
     """The graph of a variant after its pipeline."""
-    return run_passes(model.graph, PIPELINES[variant], variant)
+    return run_passes(start(model, variant), PIPELINES[variant], variant)
 
 
 @lru_cache(maxsize=64)

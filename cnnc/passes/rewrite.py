@@ -49,6 +49,14 @@ class Rewriter:
         return finish(self.new, self.old, self._mapping)
 
 
+def copied(graph: Graph) -> Graph:
+    """The same graph anew, for a pass that only adds to it."""
+    rewriter = Rewriter(graph)
+    for node in graph.walk():
+        rewriter.copy(node)
+    return rewriter.done()
+
+
 def parameter_of(graph: Graph, value: Value) -> ops.Parameter:
     """The parameter behind a value that is one."""
     op = graph[value.node].op

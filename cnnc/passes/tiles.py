@@ -20,6 +20,7 @@ Types = tuple[TensorType, ...]
 INTERPRET = "interpret"
 MULTIPROCESSORS = 132  # of an H100 or H200; smaller chips only get more programs than they need
 INTERPRET_ELEMENTS = 1 << 19  # largest block in the interpreter: its int64 addresses take 4 MB
+INTERPRET_GATHER = 1 << 17  # elements of a strided dgrad above which its masked ones cost more than more programs
 INTERPRET_SUM_ROWS = 64  # the interpreter adds a block's rows one by one; longer runs round too much in float32
 MAX_SPLITS = 64
 ALIGNED = 16  # Triton knows of an integer at most that it is a multiple of 16
@@ -28,8 +29,19 @@ WGRADS = (ops.ConvWgrad, ops.LinearWgrad)
 MATRIX_OPS = (ops.Conv, ops.ConvDgrad, ops.Linear, ops.LinearDgrad, *WGRADS)
 # Channel vectors summed over rows, and how many such sums each keeps.
 ROW_SUMS: dict[type[ops.Op], int] = {ops.BatchNormStats: 2, ops.BatchNormReduce: 2, ops.ChannelSum: 1}
-ROWWISE = (ops.Softmax, ops.SoftmaxGrad, ops.CrossEntropy)
-WITHOUT_TILE = (ops.SgdUpdate, ops.CastArena, ops.BatchMean, ops.BatchNormUpdate, ops.FoldScale, ops.FoldShift)
+ROWWISE = (ops.Softmax, ops.SoftmaxGrad, ops.CrossEntropy, ops.Rbf, ops.RbfGrad)
+# Ops whose result has other channels than their first operand; a tile is one of the result.
+CHANNEL_OPS = (ops.Concat, ops.ChannelSlice, ops.Maxout, ops.MaxoutGrad)
+SHORTCUTS = (ops.PadShortcut, ops.PadShortcutGrad)  # they change the number of channels
+WITHOUT_TILE = (
+    ops.SgdUpdate,
+    ops.CastArena,
+    ops.BatchMean,
+    ops.BatchNormUpdate,
+    ops.FoldScale,
+    ops.FoldShift,
+    ops.Zeros,
+)
 
 
 @dataclass(frozen=True)
@@ -105,16 +117,21 @@ def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str
         return _with_room(tile) if draws else tile
     rows = math.prod(results[0].shape[:-1]) * n if results[0].batched else math.prod(operands[0].shape[:-1]) * n
     channels = operands[0].shape[-1]
+    if isinstance(op, CHANNEL_OPS + SHORTCUTS):
+        return _pointwise_tile(rows, results[0].shape[-1], target)
     if type(op) in ROW_SUMS:
         return _sum_tile(rows, channels, target)
     if isinstance(op, ROWWISE):
-        return _rowwise_tile(n * math.prod(operands[0].shape[:-1]), channels, target)
+        summed = operands[1] if isinstance(op, ops.RbfGrad) else operands[0]
+        return _rowwise_tile(n * math.prod(operands[0].shape[:-1]), summed.shape[-1], target)
     return _pointwise_tile(rows, channels, target)
 
 
 def workspace_bytes(op: ops.Op, operands: Types, results: Types, tile: Tile | None) -> Size:
-    """Bytes of partial sums between the launches of a split step; 0 where it is not split."""
+    """Bytes of partial results between a step's launches: sums of a split one, losses of an image's positions."""
     op, operands, results = anchor_of(op, operands, results)
+    if tile is not None and isinstance(op, ops.CrossEntropy) and operands[1].count > 1:
+        return Size(a=-(-4 * operands[1].count // ALIGN_BYTES) * ALIGN_BYTES)
     if tile is None or tile.splits == 1:
         return Size()
     if isinstance(op, WGRADS):
@@ -130,13 +147,27 @@ def workspace_bytes(op: ops.Op, operands: Types, results: Types, tile: Tile | No
 def gathers(op: ops.Op, product: Product, tile: Tile) -> bool:
     """Whether one step of a conv kernel spans several taps: its channels are fewer than a block holds."""
     block = tile.n if isinstance(op, WGRADS) else tile.k
-    return block > power_of_two(product.unit)
+    return block > power_of_two(product.unit) * phases(op)
+
+
+def phases(op: ops.Op) -> int:
+    """Into how many kinds a conv's gradient parts the pixels of its input: those of one kind share their taps.
+
+    A strided window's taps fall apart by phase; with dilation they may not, and are masked.
+    """
+    if not isinstance(op, ops.ConvDgrad) or op.window.dilation != (1, 1):
+        return 1
+    return math.prod(op.window.stride)
 
 
 def _interpreted_product(op: ops.Op, product: Product) -> Tile:
     n = min(power_of_two(product.columns), 512)
     k = min(power_of_two(product.depth), 4096 if isinstance(op, WGRADS) else 512, INTERPRET_ELEMENTS // n)
-    m = min(power_of_two(product.rows), INTERPRET_ELEMENTS // max(n, k))
+    rows, parts = product.rows, phases(op)
+    if parts > 1 and (k <= power_of_two(product.unit) * parts or rows * product.unit > INTERPRET_GATHER):
+        # A program of one phase and one tap at a time, where gathering would load mostly masked elements.
+        rows, k = -(-rows // parts), min(k, power_of_two(product.unit))
+    m = min(power_of_two(rows), INTERPRET_ELEMENTS // max(n, k))
     return Tile(m, n, k, warps=1, stages=1)
 
 

@@ -4,7 +4,7 @@ from cnnc.ir.ops.base import Op
 from cnnc.ir.ops.channel import ChannelShuffle, ChannelSlice, Concat, Lrn, LrnGrad, Maxout, MaxoutGrad
 from cnnc.ir.ops.conv import Conv, ConvDgrad, ConvWgrad
 from cnnc.ir.ops.fused import Fused, Part
-from cnnc.ir.ops.leaf import Input, Parameter
+from cnnc.ir.ops.leaf import Input, Parameter, Zeros
 from cnnc.ir.ops.linear import Linear, LinearDgrad, LinearWgrad, Rbf, RbfGrad
 from cnnc.ir.ops.loss import BatchMean, BatchSum, ChannelSum, CrossEntropy, Softmax, SoftmaxGrad
 from cnnc.ir.ops.norm import (
@@ -115,6 +115,7 @@ ALL_OPS: tuple[type[Op], ...] = (
     MaskWeight,
     Binarize,
     BatchSum,
+    Zeros,
 )
 
 # Ops of the ``update`` and ``cast`` plans, over whole arenas.
@@ -199,4 +200,5 @@ __all__ = [
     "Upsample",
     "UpsampleGrad",
     "ZeroPad",
+    "Zeros",
 ]

@@ -21,6 +21,16 @@ class Input(Op):
 
 
 @dataclass(frozen=True)
+class Zeros(Op):
+    """``() -> 0`` of this shape, in ACC: the gradient of a parameter that the loss does not depend on."""
+
+    shape: tuple[int, ...]
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        return (TensorType(self.shape, False, Element.ACC),)
+
+
+@dataclass(frozen=True)
 class Parameter(Op):
     """A trainable parameter or a buffer (running statistic), in its stored layout.
 

@@ -48,10 +48,11 @@ class CrossEntropy(Op):
 
 @dataclass(frozen=True)
 class BatchMean(Op):
-    """``x (one number per image) -> its mean over the batch``."""
+    """``(x, ...) -> mean over the batch of their sum``; each operand has one number per image."""
 
     def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
-        expect(operands[0].shape == (), "batch_mean needs one number per image")
+        numbers = all(x.shape == () and x.batched for x in operands)
+        expect(bool(operands) and numbers, "batch_mean needs one number per image")
         return (TensorType((), False, Element.ACC),)
 
 

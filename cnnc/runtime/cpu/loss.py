@@ -41,17 +41,18 @@ def bind_cross_entropy(op: ops.CrossEntropy, operands: Sequence[Operand], result
     logits, label = given(operands)
     loss, dlogits = results
     weights = scratch.array(logits.shape, logits.dtype) if dlogits is None else dlogits
-    images = np.arange(len(logits))
+    truth = label[..., np.newaxis]
 
     def run(scalars: Scalars) -> None:
         top = _exponentials(logits, weights)
-        total = weights.sum(axis=1, keepdims=True)
+        total = weights.sum(axis=-1, keepdims=True)
         if loss is not None:
-            np.subtract(np.log(total[:, 0]) + top[:, 0], logits[images, label], out=loss)
+            rows = np.log(total) + top - np.take_along_axis(logits, truth, -1)
+            np.multiply(rows.reshape(len(rows), -1).mean(axis=1, dtype=np.float64), op.weight, out=loss)
         if dlogits is not None:
-            factor = scalars.loss_scale / len(logits)
+            factor = op.weight * scalars.loss_scale / label.size
             np.multiply(weights, factor / total, out=dlogits)
-            dlogits[images, label] -= factor
+            np.put_along_axis(dlogits, truth, np.take_along_axis(dlogits, truth, -1) - factor, -1)
 
     return run
 
@@ -65,11 +66,11 @@ def _exponentials(x: Array, out: Array) -> Array:
 
 
 def bind_batch_mean(op: ops.BatchMean, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
-    (x,), y = given(operands), results[0]
+    numbers, y = given(operands), results[0]
     assert y is not None
 
     def run(scalars: Scalars) -> None:
-        y[...] = x.mean(dtype=np.float64)
+        y[...] = sum(x.mean(dtype=np.float64) for x in numbers)
 
     return run
 
@@ -80,5 +81,25 @@ def bind_channel_sum(op: ops.ChannelSum, operands: Sequence[Operand], results: R
 
     def run(scalars: Scalars) -> None:
         y[...] = channel_sum(dy)
+
+    return run
+
+
+def bind_batch_sum(op: ops.BatchSum, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
+    (dy,), y = given(operands), results[0]
+    assert y is not None
+
+    def run(scalars: Scalars) -> None:
+        np.copyto(y, dy.sum(0, dtype=np.float64), casting="same_kind")
+
+    return run
+
+
+def bind_zeros(op: ops.Zeros, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
+    (y,) = results
+    assert y is not None
+
+    def run(scalars: Scalars) -> None:
+        y.fill(0)
 
     return run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnnc.ir import ops
-from cnnc.runtime.cpu import arena, conv, linear, loss, norm, pointwise, pool, space
+from cnnc.runtime.cpu import activations, arena, channel, conv, linear, loss, norm, pointwise, pool, space, weight
 from cnnc.runtime.cpu.operand import Run
 
 # op type -> bind(op, operands, results, scratch) -> what each run does
@@ -16,6 +16,8 @@ BIND: dict[type[ops.Op], Callable[..., Run]] = {
     ops.Linear: linear.bind_linear,
     ops.LinearDgrad: linear.bind_linear_dgrad,
     ops.LinearWgrad: linear.bind_linear_wgrad,
+    ops.Rbf: linear.bind_rbf,
+    ops.RbfGrad: linear.bind_rbf_grad,
     ops.MaxPool: pool.bind_maxpool,
     ops.MaxPoolGrad: pool.bind_maxpool_grad,
     ops.AvgPool: pool.bind_sum_or_avgpool,
@@ -38,8 +40,18 @@ BIND: dict[type[ops.Op], Callable[..., Run]] = {
     ops.FoldScale: norm.bind_fold_scale,
     ops.FoldShift: norm.bind_fold_shift,
     ops.BiasAdd: pointwise.bind_bias_add,
-    ops.Activation: pointwise.bind_activation,
-    ops.ActivationGrad: pointwise.bind_activation_grad,
+    ops.Activation: activations.bind_activation,
+    ops.ActivationGrad: activations.bind_activation_grad,
+    ops.PositionBias: pointwise.bind_position_bias,
+    ops.PRelu: activations.bind_prelu,
+    ops.PReluGrad: activations.bind_prelu_grad,
+    ops.PReluSlopeGrad: activations.bind_prelu_slope_grad,
+    ops.Identity: pointwise.bind_identity,
+    ops.Scale: pointwise.bind_scale,
+    ops.ChannelScale: pointwise.bind_channel_scale,
+    ops.Mul: pointwise.bind_mul,
+    ops.MaskWeight: weight.bind_mask_weight,
+    ops.Binarize: weight.bind_binarize,
     ops.Add: pointwise.bind_add,
     ops.Dropout: pointwise.bind_dropout,
     ops.Flatten: pointwise.bind_flatten,
@@ -49,6 +61,15 @@ BIND: dict[type[ops.Op], Callable[..., Run]] = {
     ops.CrossEntropy: loss.bind_cross_entropy,
     ops.BatchMean: loss.bind_batch_mean,
     ops.ChannelSum: loss.bind_channel_sum,
+    ops.BatchSum: loss.bind_batch_sum,
+    ops.Zeros: loss.bind_zeros,
+    ops.Concat: channel.bind_concat,
+    ops.ChannelSlice: channel.bind_channel_slice,
+    ops.ChannelShuffle: channel.bind_channel_shuffle,
+    ops.Maxout: channel.bind_maxout,
+    ops.MaxoutGrad: channel.bind_maxout_grad,
+    ops.Lrn: channel.bind_lrn,
+    ops.LrnGrad: channel.bind_lrn_grad,
     ops.SgdUpdate: arena.bind_sgd_update,
     ops.CastArena: arena.bind_cast_arena,
 }
@@ -58,6 +79,14 @@ IN_PLACE: dict[type[ops.Op], tuple[int, ...]] = {
     ops.BiasAdd: (0,),
     ops.Activation: (0,),
     ops.ActivationGrad: (0,),
+    ops.PositionBias: (0,),
+    ops.PRelu: (0,),
+    ops.PReluGrad: (0,),
+    ops.PReluSlopeGrad: (0,),
+    ops.Identity: (0,),
+    ops.Scale: (0,),
+    ops.ChannelScale: (0,),
+    ops.Mul: (0, 1),
     ops.Add: (0, 1),
     ops.BatchNorm: (0,),
     ops.Dropout: (0,),

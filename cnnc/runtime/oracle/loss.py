@@ -22,14 +22,15 @@ def softmax_grad(op: ops.SoftmaxGrad, operands: Sequence[Array], scalars: Scalar
 
 def cross_entropy(op: ops.CrossEntropy, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
     logits, label = operands
-    onehot = np.arange(logits.shape[1]) == label[:, None]
+    onehot = np.arange(logits.shape[-1]) == label[..., None]
     logs = _log_softmax(logits)
-    loss = -np.where(onehot, logs, 0).sum(1)
-    return loss, (np.exp(logs) - onehot) * scalars.loss_scale / len(logits)
+    rows = -np.where(onehot, logs, 0).sum(-1)
+    loss = op.weight * rows.reshape(len(rows), -1).mean(1)
+    return loss, (np.exp(logs) - onehot) * (op.weight * scalars.loss_scale / rows.size)
 
 
 def batch_mean(op: ops.BatchMean, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
-    return (np.asarray(operands[0].mean()),)
+    return (np.asarray(np.sum(operands, axis=0).mean()),)
 
 
 def channel_sum(op: ops.ChannelSum, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
@@ -37,11 +38,22 @@ def channel_sum(op: ops.ChannelSum, operands: Sequence[Array], scalars: Scalars)
     return (dy.sum(tuple(range(dy.ndim - 1))),)
 
 
+def batch_sum(op: ops.BatchSum, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    return (operands[0].sum(0),)
+
+
+def zeros(op: ops.Zeros, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    return (np.zeros(op.shape),)
+
+
 def sgd_update(op: ops.SgdUpdate, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
     p, g, v = operands
     decay = np.where(np.arange(len(p)) < op.decayed, scalars.weight_decay, 0.0).astype(p.dtype)
     velocity = scalars.momentum * v + (g / scalars.loss_scale + decay * p)
-    return p - scalars.lr * velocity, velocity
+    updated = p - scalars.lr * velocity
+    low, high = op.clipped
+    updated[low:high] = np.clip(updated[low:high], -1, 1)
+    return updated, velocity
 
 
 def cast_arena(op: ops.CastArena, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:

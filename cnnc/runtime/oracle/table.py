@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cnnc.ir import ops
 from cnnc.runtime.arrays import Array
-from cnnc.runtime.oracle import conv, linear, loss, norm, pointwise, pool, space, weight
+from cnnc.runtime.oracle import channel, conv, linear, loss, norm, pointwise, pool, space, weight
 
 # op type -> f(op, operands, scalars) -> results
 EVALUATE: dict[type[ops.Op], Callable[..., tuple[Array, ...]]] = {
@@ -16,6 +16,8 @@ EVALUATE: dict[type[ops.Op], Callable[..., tuple[Array, ...]]] = {
     ops.Linear: linear.linear,
     ops.LinearDgrad: linear.linear_dgrad,
     ops.LinearWgrad: linear.linear_wgrad,
+    ops.Rbf: linear.rbf,
+    ops.RbfGrad: linear.rbf_grad,
     ops.MaxPool: pool.maxpool,
     ops.MaxPoolGrad: pool.maxpool_grad,
     ops.AvgPool: pool.avgpool,
@@ -61,7 +63,15 @@ EVALUATE: dict[type[ops.Op], Callable[..., tuple[Array, ...]]] = {
     ops.CrossEntropy: loss.cross_entropy,
     ops.BatchMean: loss.batch_mean,
     ops.ChannelSum: loss.channel_sum,
+    ops.Zeros: loss.zeros,
     ops.BatchSum: loss.batch_sum,
+    ops.Concat: channel.concat,
+    ops.ChannelSlice: channel.channel_slice,
+    ops.ChannelShuffle: channel.channel_shuffle,
+    ops.Maxout: channel.maxout,
+    ops.MaxoutGrad: channel.maxout_grad,
+    ops.Lrn: channel.lrn,
+    ops.LrnGrad: channel.lrn_grad,
     ops.SgdUpdate: loss.sgd_update,
     ops.CastArena: loss.cast_arena,
 }
