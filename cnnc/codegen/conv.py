@@ -14,6 +14,7 @@ from cnnc.codegen.launch import Programs
 from cnnc.codegen.rows import Rows, operand
 from cnnc.ir import ops
 from cnnc.ir.window import Window
+from cnnc.passes.tiles import phases
 
 TILE = """
 column_tiles = (COLUMNS + BN - 1) // BN
@@ -44,7 +45,7 @@ for trip in range(trips):
     a = tl.load(x + x_row[:, None] + c[None, :], mask=inside[:, None] & (c < C)[None, :], other=0.0)
     w_at = w + w_column[None, :] + (tap * C + c)[:, None]
     b = tl.load(w_at, mask=(c < C)[:, None] & channel_live[None, :], other=0.0)
-    acc = tl.dot(a, b, acc, input_precision="ieee")
+    acc = tl.dot(a, b.to(a.dtype), acc, input_precision="ieee")
 """
 
 FPROP_GATHER = """
@@ -67,7 +68,7 @@ for trip in range(trips):
     a = tl.load(x_at, mask=inside, other=0.0)
     w_at = w + w_column[None, :] + k[:, None]
     b = tl.load(w_at, mask=(k < depth)[:, None] & channel_live[None, :], other=0.0)
-    acc = tl.dot(a, b, acc, input_precision="ieee")
+    acc = tl.dot(a, b.to(a.dtype), acc, input_precision="ieee")
 """
 
 # Pixels of one stride phase have the same taps, so that a phase's loop meets no tap that misses.
@@ -110,7 +111,7 @@ for trip in range(trips):
     a = tl.load(dy + dy_row[:, None] + k[None, :], mask=inside[:, None] & k_live[None, :], other=0.0)
     w_row = (group * K + k).to(tl.int64) * (R * S * COLUMNS) + (r * S + s) * COLUMNS
     b = tl.load(w + w_row[:, None] + column[None, :], mask=k_live[:, None] & channel_live[None, :], other=0.0)
-    acc = tl.dot(a, b, acc, input_precision="ieee")
+    acc = tl.dot(a, b.to(a.dtype), acc, input_precision="ieee")
 """
 
 DGRAD_GATHER = """
@@ -133,7 +134,7 @@ for trip in range(trips):
     a = tl.load(dy_at, mask=inside, other=0.0)
     w_row = (group * K + k).to(tl.int64) * (R * S * COLUMNS) + tap * COLUMNS
     b = tl.load(w + w_row[:, None] + column[None, :], mask=(j < depth)[:, None] & channel_live[None, :], other=0.0)
-    acc = tl.dot(a, b, acc, input_precision="ieee")
+    acc = tl.dot(a, b.to(a.dtype), acc, input_precision="ieee")
 """
 
 
@@ -184,8 +185,8 @@ def emit_conv_dgrad(context: Context) -> None:
     assert isinstance(op, ops.ConvDgrad)
     dy, w = context.operands
     gathers = context.gathers
-    phases = _splits_into_phases(op.window) and not gathers
-    words = ["conv_dgrad"] + ["gather"] * gathers + ["phases"] * phases
+    phased = phases(op) > 1 and not gathers
+    words = ["conv_dgrad"] + ["gather"] * gathers + ["phases"] * phased
     summary = f"Gradient of a convolution with respect to its input.{chain_text(context, 1)}"
     kernel = Kernel(chain_name(context, "_".join(words)), summary)
     rows = Rows(op.image, "h", "w_", "H", "W")
@@ -196,34 +197,29 @@ def emit_conv_dgrad(context: Context) -> None:
     kernel.integers(K=w.shape[0] // op.groups, COLUMNS=w.shape[3])
     declare_window(kernel, op.window)
     _tile(context, kernel, op.groups)
-    if phases:
+    if phased:
         kernel.write(DGRAD_PHASES)
     else:
         kernel.write("\n".join(rows.decode()))
     if not gathers:
-        stride = op.window.stride if phases else (1, 1)
+        stride = op.window.stride if phased else (1, 1)
         kernel.constant(STEP_R=stride[0], STEP_S=stride[1])
-        if not phases:
+        if not phased:
             kernel.write("first_r = 0\nfirst_s = 0\ntaps_r = R\ntaps_s = S")
     kernel.write(DGRAD_GATHER if gathers else DGRAD_TAPS)
     finish(context, kernel, rows, ["acc"], channels="(COLUMNS * GROUPS)")
     tile = context.tile
     times = -(-w.shape[3] // tile.n) * op.groups
-    context.add(kernel, _dgrad_grid(rows, op, phases, tile.m, times))
+    context.add(kernel, _dgrad_grid(rows, op, phased, tile.m, times))
 
 
-def _splits_into_phases(window: Window) -> bool:
-    """Whether a strided window's taps fall apart by phase; with dilation they may not, and are masked."""
-    return window.stride != (1, 1) and window.dilation == (1, 1)
-
-
-def _dgrad_grid(rows: Rows, op: ops.ConvDgrad, phases: bool, block: int, times: int) -> tuple[Programs, ...]:
-    if not phases:
+def _dgrad_grid(rows: Rows, op: ops.ConvDgrad, phased: bool, block: int, times: int) -> tuple[Programs, ...]:
+    if not phased:
         return rows.programs(block, times)
     stride = op.window.stride
     # The first phase has the most pixels.
     part = Rows((-(-op.image[0] // stride[0]), -(-op.image[1] // stride[1])))
-    return (*part.programs(block, times), fixed(stride[0] * stride[1]))
+    return (*part.programs(block, times), fixed(phases(op)))
 
 
 def _tile(context: Context, kernel: Kernel, groups: int) -> None:

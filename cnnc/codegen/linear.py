@@ -26,7 +26,7 @@ for trip in range(trips):
     a = tl.load({x} + {x}_row[:, None] + k[None, :], mask=a_mask, other=0.0)
     b_mask = (k < DEPTH)[:, None] & channel_live[None, :]
     b = tl.load({w_at}, mask=b_mask, other=0.0)
-    acc = tl.dot(a, b, acc, input_precision="ieee")
+    acc = tl.dot(a, b.to(a.dtype), acc, input_precision="ieee")
 """
 
 FORWARD_WEIGHT = "w + (channel.to(tl.int64) * DEPTH)[None, :] + k[:, None]"

@@ -34,6 +34,8 @@ def refusal(rewriter: Rewriter, node: Node) -> str | None:
         if rewriter.single_user(part.value()) is None:
             return f"{part.name} has other users"
     first = _parts(rewriter.old, node)[-1]
+    if isinstance(first.op, ops.ConvDgrad):
+        return f"{first.name} is transposed: its weight has the output channels last, FoldScale scales the first axis"
     return None if isinstance(first.op, ops.Conv | ops.Linear) else f"{first.name} has no weights to fold into"
 
 

@@ -32,7 +32,10 @@ class Conv(Op):
 
 @dataclass(frozen=True)
 class ConvDgrad(Op):
-    """``(dy [P,Q,K], w [K,R,S,C/groups]) -> dx [H,W,C]``; ``image`` is the forward input's H, W."""
+    """``(dy [P,Q,K], w [K,R,S,C/groups]) -> dx [H,W,C]``; ``image`` is the forward input's H, W.
+
+    It is also the transposed convolution of a forward graph: there dy is its input and dx its output.
+    """
 
     window: Window
     image: tuple[int, int]
@@ -41,7 +44,9 @@ class ConvDgrad(Op):
     def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
         dy, w = operands
         expect(image_of(dy, "conv_dgrad")[:2] == self.window.output(self.image), "dy does not fit the window")
-        expect(dy.shape[2] == w.shape[0], "dy and w have different filter counts")
+        expect(w.shape[1:3] == self.window.kernel, f"weight {format_shape(w.shape)} has another kernel")
+        expect(dy.shape[2] == w.shape[0], f"weight {format_shape(w.shape)} does not fit {dy.shape[2]} channels")
+        expect(dy.shape[2] % self.groups == 0, f"groups={self.groups} must divide {dy.shape[2]} channels", "groups")
         return (dy.with_shape(*self.image, w.shape[3] * self.groups),)
 
 
