@@ -29,6 +29,14 @@ def window_count(start, low, high, TAPS: tl.constexpr, DILATION: tl.constexpr):
     last = (tl.maximum(high - start, 0) + DILATION - 1) // DILATION
     return tl.minimum(last, TAPS) - tl.minimum(first, TAPS)
 ''',
+    "tent_share": '''
+@triton.jit
+def tent_share(p, h, H, FACTOR: tl.constexpr):
+    """The weight of pixel h of H in output p of bilinear up-sampling; beyond the border the last pixel has all."""
+    apart = 2 * p + 1 - FACTOR - 2 * FACTOR * h
+    beyond = ((apart < 0) & (h == 0)) | ((apart > 0) & (h == H - 1))
+    return tl.where(beyond, 1.0, 1.0 - tl.abs(apart).to(tl.float32) / (2.0 * FACTOR))
+''',
     "keep": '''
 @triton.jit
 def keep(index, stream, seed, step, THRESHOLD: tl.constexpr):

@@ -93,18 +93,21 @@ def emit_max_pool(context: Context) -> None:
     _end(context, kernel, rows, ["best", "index"], x.shape[2])
 
 
-def emit_avg_pool(context: Context) -> None:
-    """Mean of each window."""
+def emit_sum_or_avg_pool(context: Context) -> None:
+    """Sum or mean of each window."""
     op = context.anchor
-    assert isinstance(op, ops.AvgPool)
+    assert isinstance(op, ops.SumPool | ops.AvgPool)
     x = context.operands[0]
-    kernel, rows = _begin(context, "avg_pool", "Average pooling.", op.window, (x.shape[0], x.shape[1]))
-    _declare_counted(kernel, op.window, op.count_pad)
+    averages = isinstance(op, ops.AvgPool)
+    name, summary = ("avg_pool", "Average pooling.") if averages else ("sum_pool", "Sum pooling.")
+    kernel, rows = _begin(context, name, summary, op.window, (x.shape[0], x.shape[1]))
     kernel.write("acc = tl.full((BM, BN), 0.0, tl.float32)")
     kernel.body.append(WINDOW_LOAD.strip("\n") + "\n    acc += value")
-    kernel.write(DIVISOR)
-    kernel.write("average = acc / divisor[:, None]")
-    _end(context, kernel, rows, ["average"], x.shape[2])
+    if isinstance(op, ops.AvgPool):
+        _declare_counted(kernel, op.window, op.count_pad)
+        kernel.write(DIVISOR)
+        kernel.write("average = acc / divisor[:, None]")
+    _end(context, kernel, rows, ["average" if averages else "acc"], x.shape[2])
 
 
 def _declare_counted(kernel: Kernel, window: Window, count_pad: bool) -> None:
@@ -139,14 +142,18 @@ def emit_max_pool_grad(context: Context) -> None:
     _end(context, kernel, rows, ["acc"], dy.shape[2])
 
 
-def emit_avg_pool_grad(context: Context) -> None:
-    """dx = the sum of dy / divisor over this pixel's windows."""
+def emit_sum_or_avg_pool_grad(context: Context) -> None:
+    """dx = the sum of dy, or of dy / divisor, over this pixel's windows."""
     op = context.anchor
-    assert isinstance(op, ops.AvgPoolGrad)
+    assert isinstance(op, ops.SumPoolGrad | ops.AvgPoolGrad)
     dy = context.operands[0]
-    kernel, rows = _begin_grad(context, "avg_pool_grad", op.window, op.image)
-    _declare_counted(kernel, op.window, op.count_pad)
-    kernel.body.append(GRAD_LOAD.strip("\n") + "\n" + _indent(DIVISOR) + "\n    acc += value / divisor[:, None]")
+    name = "avg_pool_grad" if isinstance(op, ops.AvgPoolGrad) else "sum_pool_grad"
+    kernel, rows = _begin_grad(context, name, op.window, op.image)
+    step = "\n    acc += value"
+    if isinstance(op, ops.AvgPoolGrad):
+        _declare_counted(kernel, op.window, op.count_pad)
+        step = "\n" + _indent(DIVISOR) + "\n    acc += value / divisor[:, None]"
+    kernel.body.append(GRAD_LOAD.strip("\n") + step)
     _end(context, kernel, rows, ["acc"], dy.shape[2])
 
 

@@ -14,26 +14,66 @@ TILE_ANCHORS: tuple[type[ops.Op], ...] = (
     ops.MaxPoolGrad,
     ops.AvgPool,
     ops.AvgPoolGrad,
+    ops.SumPool,
+    ops.SumPoolGrad,
     ops.GlobalAvgPool,
     ops.GlobalAvgPoolGrad,
+    ops.ChannelSlice,
+    ops.ChannelShuffle,
+    ops.Maxout,
+    ops.MaxoutGrad,
+    ops.Lrn,
+    ops.LrnGrad,
+    ops.ZeroPad,
+    ops.Crop,
+    ops.PadShortcut,
+    ops.PadShortcutGrad,
+    ops.Upsample,
+    ops.UpsampleGrad,
+    ops.ChannelSlice,
+    ops.ChannelShuffle,
+    ops.Maxout,
+    ops.MaxoutGrad,
+    ops.Lrn,
+    ops.LrnGrad,
     ops.BatchNorm,
     ops.BatchNormInputGrad,
     ops.BiasAdd,
+    ops.PositionBias,
     ops.Activation,
     ops.ActivationGrad,
+    ops.PRelu,
+    ops.PReluGrad,
+    ops.PReluSlopeGrad,
+    ops.Identity,
+    ops.Scale,
+    ops.ChannelScale,
+    ops.Mul,
     ops.Add,
     ops.Dropout,
 )
 
-# What may follow: one element of the result needs one element of each tile and one of each channel vector.
+# What may follow: one element of the result needs one element of each tile and one of each
+# vector of channels or array of positions.
 TILE_PARTS: tuple[type[ops.Op], ...] = (
     ops.BiasAdd,
+    ops.PositionBias,
     ops.Activation,
     ops.ActivationGrad,
+    ops.PRelu,
+    ops.PReluGrad,
+    ops.PReluSlopeGrad,
+    ops.Identity,
+    ops.Scale,
+    ops.ChannelScale,
+    ops.Mul,
     ops.Add,
     ops.Dropout,
     ops.BatchNorm,
 )
+
+# Parts that may read the chain's value in any slot; all others read it in their first.
+SYMMETRIC: tuple[type[ops.Op], ...] = (ops.Add, ops.Mul)
 
 
 def reason_against(anchor: ops.Op, part: ops.Op) -> str | None:

@@ -52,15 +52,15 @@ def upsample_grad(op: ops.UpsampleGrad, operands: Sequence[Array], scalars: Scal
         shape[axis] = image[axis - 1]
         dx = np.zeros(shape, dy.dtype)
         for pixels, weights in reads:
-            at = (slice(None), pixels) if axis == 1 else (slice(None), slice(None), pixels)
-            np.add.at(dx, at, dy * _along(weights, axis, dy.dtype))
+            share = dy * _along(weights, axis, dy.dtype)
+            np.add.at(np.moveaxis(dx, axis, 0), pixels, np.moveaxis(share, axis, 0))
         dy = dx
     return (dy,)
 
 
 def _reads(image: Pair, factor: Pair, mode: str) -> list[list[tuple[Array, Array]]]:
     """For each axis the pixels that every output reads there, and with which weights."""
-    result = []
+    result: list[list[tuple[Array, Array]]] = []
     for extent, times in zip(image, factor, strict=True):
         outputs = np.arange(extent * times)
         if mode == "nearest":
