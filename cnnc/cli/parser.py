@@ -87,9 +87,11 @@ def _summary(commands: Commands) -> None:
     parser = commands.add_parser(
         "summary",
         help="the paper's table: layers, outputs, parameters, MACs, memory",
-        description="Each layer's output, parameters, multiply-adds and activation bytes, per image, and totals.",
+        description="Each layer's output, receptive field (`sees`), parameters, multiply-adds and stored activations,"
+        " per image; totals; and what small filters would save.",
     )
     _program(parser)
+    parser.add_argument("--train", action="store_true", help="count training heads too")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 

@@ -15,7 +15,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the summary of one program."""
     model = load(read_source(Path(args.file)))
     if args.json:
-        write_stdout(json.dumps(summary_json(model), indent=2) + "\n")
+        write_stdout(json.dumps(summary_json(model, train=args.train), indent=2) + "\n")
     else:
-        print_table(model, console())
+        print_table(model, console(), train=args.train)
     return 0
