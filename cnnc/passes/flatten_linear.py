@@ -14,9 +14,20 @@ from dataclasses import replace
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
 from cnnc.ir.window import Window
-from cnnc.passes.rewrite import Rewriter, parameter_of
+from cnnc.passes.rewrite import Rewriter, reread
 
-SINKABLE = (ops.Linear, ops.BiasAdd, ops.Activation, ops.Dropout, ops.BatchNorm, ops.BatchNormTrain)
+SINKABLE = (
+    ops.Linear,
+    ops.BiasAdd,
+    ops.Activation,
+    ops.PRelu,
+    ops.Identity,
+    ops.Scale,
+    ops.ChannelScale,
+    ops.Dropout,
+    ops.BatchNorm,
+    ops.BatchNormTrain,
+)
 
 
 def flatten_linear(graph: Graph) -> Graph:
@@ -28,7 +39,7 @@ def flatten_linear(graph: Graph) -> Graph:
             rewriter.copy(node)
         elif rewriter.new.type_of(source).shape[:2] == (1, 1):
             _sink(rewriter, node, node.op, source, [rewriter.get(value) for value in node.operands[1:]])
-        elif isinstance(node.op, ops.Linear):
+        elif isinstance(node.op, ops.Linear) and _stored_anew(graph, node.operands[1]):
             _to_conv(rewriter, node, source)
         else:
             rewriter.copy(node)
@@ -50,13 +61,20 @@ def _sink(rewriter: Rewriter, node: Node, op: ops.Op, source: Value, others: lis
     rewriter.replace(node.value(), flat.value())
 
 
+def _stored_anew(graph: Graph, weight: Value) -> bool:
+    """Whether a weight's parameter may be stored in another order: a mask by column would no longer fit."""
+    node = graph[weight.node]
+    return isinstance(node.op, ops.Parameter) or (
+        isinstance(node.op, ops.Binarize) and _stored_anew(graph, node.operands[0])
+    )
+
+
 def _to_conv(rewriter: Rewriter, node: Node, source: Value) -> None:
     height, width, channels = rewriter.new.type_of(source).shape
-    leaf = rewriter.old[node.operands[1].node]
-    parameter = parameter_of(rewriter.old, node.operands[1])
-    view = (parameter.spec.torch_shape[0], channels, height, width)
-    spec = replace(parameter.spec, view=view, perm=(0, 2, 3, 1))
-    name = f"{leaf.name}.krsc"
-    if name not in rewriter.new:
-        rewriter.add(name, ops.Parameter(spec, parameter.element), [], leaf)
-    _sink(rewriter, node, ops.Conv(Window((height, width))), source, [Value(name)])
+
+    def krsc(parameter: ops.Parameter) -> ops.Parameter:
+        view = (parameter.spec.torch_shape[0], channels, height, width)
+        return replace(parameter, spec=replace(parameter.spec, view=view, perm=(0, 2, 3, 1)))
+
+    weight = reread(rewriter, node.operands[1], "krsc", krsc)
+    _sink(rewriter, node, ops.Conv(Window((height, width))), source, [weight])

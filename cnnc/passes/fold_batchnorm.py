@@ -7,6 +7,9 @@ whenever these change. Never in training, where the statistics are the batch's.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
 from cnnc.ir.types import Element
@@ -51,7 +54,7 @@ def _fold(rewriter: Rewriter, node: Node) -> None:
     assert isinstance(node.op, ops.BatchNorm)
     *biased, main = _parts(rewriter.old, node)
     gamma, beta, mean, var = (rewriter.get(value) for value in node.operands[1:])
-    master = reread(rewriter, main.operands[1], "master", Element.ACC, None)
+    master = reread(rewriter, main.operands[1], "master", partial(replace, element=Element.ACC))
     weight = rewriter.add(f"{main.name}.folded_weight", ops.FoldScale(node.op.eps), [master, gamma, var], node)
     shift = [gamma, beta, mean, var] + [rewriter.get(part.operands[1]) for part in biased]
     bias = rewriter.add(f"{main.name}.folded_bias", ops.FoldShift(node.op.eps), shift, node)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
-from cnnc.passes.epilogues import reason_against
+from cnnc.passes.epilogues import SYMMETRIC, reason_against
 from cnnc.passes.rewrite import Rewriter
 
 
@@ -53,7 +53,7 @@ def follower_of(rewriter: Rewriter, anchor: Node, last: Node) -> Node | str:
     if user is None:
         return f"{last.value()} has other users or is an output"
     node, slot = user
-    if slot != 0 and not isinstance(node.op, ops.Add):
+    if slot != 0 and not isinstance(node.op, SYMMETRIC):
         return f"{node.name} reads it as operand {slot}"
     reason = reason_against(anchor.op, node.op)
     if reason is not None:

@@ -120,7 +120,7 @@ def arenas_of(model: Model) -> Arenas:
 
     The stored layout is what ``flatten_linear`` reads, which runs in every pipeline.
     """
-    graph = flatten_linear(model.graph)
+    graph = dead_code(flatten_linear(model.graph))
     read = {value.node for node in graph.walk() for value in node.operands}
     stored = {spec.name: spec for name in read if (spec := spec_of(graph[name])) is not None}
     params = [stored.get(spec.name, spec) for spec in model.params()]
@@ -134,7 +134,9 @@ def compile_plan(model: Model, variant: str, target: str, dtype: str) -> Plan:
     """The Plan of one variant (``infer``, ``forward``, ``loss``, ``vjp``, ``update``, ``cast``) for one target."""
     arenas = arenas_of(model)
     if variant == "update":
-        return arena_plan(ops.SgdUpdate(arenas.params.decayed), arenas, model.name, target, dtype)
+        return arena_plan(
+            ops.SgdUpdate(arenas.params.decayed, arenas.params.clipped), arenas, model.name, target, dtype
+        )
     if variant == "cast":
         return arena_plan(ops.CastArena(), arenas, model.name, target, dtype)
     plan = make_plan(optimise(model, variant), arenas, variant, target, dtype)

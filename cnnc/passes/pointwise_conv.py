@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node
-from cnnc.ir.types import Element
 from cnnc.ir.window import Window
-from cnnc.passes.rewrite import Rewriter, reread
+from cnnc.passes.rewrite import Rewriter, reread, squeezed
 
 POINTWISE = Window((1, 1))
 
@@ -16,8 +17,8 @@ def pointwise_conv(graph: Graph) -> Graph:
     rewriter = Rewriter(graph)
     for node in graph.walk():
         if refusal(node) is None:
-            weight = graph.type_of(node.operands[1]).shape
-            flat = reread(rewriter, node.operands[1], "kc", Element.REAL, (weight[0], weight[3]))
+            filters, _, _, channels = graph.type_of(node.operands[1]).shape
+            flat = reread(rewriter, node.operands[1], "kc", partial(squeezed, shape=(filters, channels)))
             rewriter.add(node.name, ops.Linear(), [rewriter.get(node.operands[0]), flat], node)
         else:
             rewriter.copy(node)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value, finish, rebuild
 from cnnc.ir.params import ParamSpec
-from cnnc.ir.types import Element
+
+WEIGHT_OPS = (ops.MaskWeight, ops.Binarize)  # what may stand between a parameter and the product it feeds
 
 
 class Rewriter:
@@ -70,12 +72,21 @@ def spec_of(node: Node) -> ParamSpec | None:
     return node.op.spec if isinstance(node.op, ops.Parameter) else None
 
 
-def reread(rewriter: Rewriter, value: Value, suffix: str, element: Element, squeeze: tuple[int, ...] | None) -> Value:
-    """A second leaf for a parameter: the same tensor, read with another element kind or shape."""
+def reread(rewriter: Rewriter, value: Value, suffix: str, change: Callable[[ops.Parameter], ops.Parameter]) -> Value:
+    """A weight from a second leaf of its parameter, which ``change`` makes of the first: another shape or element.
+
+    What stands between parameter and weight (a mask, the sign) is computed again from the new leaf.
+    """
     node = rewriter.old[value.node]
-    spec = parameter_of(rewriter.old, value).spec
-    spec = replace(spec, squeeze=squeeze if squeeze is not None else spec.squeeze)
     name = f"{node.name}.{suffix}"
-    if name not in rewriter.new:
-        rewriter.add(name, ops.Parameter(spec, element), [], node)
-    return Value(name)
+    if name in rewriter.new:
+        return Value(name)
+    if isinstance(node.op, WEIGHT_OPS):
+        first = reread(rewriter, node.operands[0], suffix, change)
+        return rewriter.add(name, node.op, [first, *map(rewriter.get, node.operands[1:])], node).value()
+    return rewriter.add(name, change(parameter_of(rewriter.old, value)), [], node).value()
+
+
+def squeezed(parameter: ops.Parameter, shape: tuple[int, ...]) -> ops.Parameter:
+    """The parameter without the 1x1 of a pointwise convolution."""
+    return replace(parameter, spec=replace(parameter.spec, squeeze=shape))

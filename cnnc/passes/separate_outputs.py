@@ -6,8 +6,6 @@ from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Value
 from cnnc.passes.rewrite import Rewriter
 
-COPY = ops.Dropout(0.0, 0)  # keeps every element, and every runtime has it
-
 
 def separate_outputs(graph: Graph) -> Graph:
     """An output that is an input of the program, or another output too, becomes a copy."""
@@ -19,7 +17,7 @@ def separate_outputs(graph: Graph) -> Graph:
     for name, value in new.outputs.items():
         node = new[value.node]
         if isinstance(node.op, ops.LEAVES) or value in taken:
-            copy = new.add(new.fresh(f"{node.name}.copy"), COPY, [value], layer=node.layer, span=node.span)
+            copy = new.add(new.fresh(f"{node.name}.copy"), ops.Identity(), [value], layer=node.layer, span=node.span)
             new.outputs[name] = copy.value()
         taken.add(new.outputs[name])
     return new
