@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from cnnc.api.artifact import build_artifact
-from cnnc.api.network import Evaluation, Network
+from cnnc.api.evaluation import Evaluation
+from cnnc.api.network import Network
 from cnnc.api.persistence import read_saved
 from cnnc.frontend import load as load_model
 from cnnc.frontend import read_source

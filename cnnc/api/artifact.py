@@ -75,7 +75,8 @@ def build_artifact(
             progress(f"{done} of {total} kernels ({kernel})")
 
     binaries = build(modules, targets, progress=tell)
-    write_artifact(directory, Artifact(model.name, source.text, name, train, binaries.targets), binaries)
+    artifact = Artifact(model.name, source.text, name, train, binaries.targets, model.sequence)
+    write_artifact(directory, artifact, binaries)
     launches = {m.plan.variant: sum(map(len, m.tables[-1].steps.values())) for m in binaries.modules.values()}
     kernels = len(binaries.compiled)
     return Built(os.fspath(directory), model.name, name, binaries.targets, launches, kernels, binaries.reused)

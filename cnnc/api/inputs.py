@@ -9,6 +9,7 @@ import numpy as np
 from cnnc.errors import UsageError
 from cnnc.ir.types import DTYPES, format_shape
 from cnnc.runtime.arrays import Array, Restore, to_numpy
+from cnnc.train.arrays import label_hint, label_map
 
 SHORT_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "fp64": "float64"}
 
@@ -34,18 +35,22 @@ def batch(x: Any, shape: tuple[int, ...], what: str) -> tuple[Array, Restore]:
     return array, restore
 
 
-def labels(target: Any, n: int, classes: int) -> Array:
-    """Integer labels ``[N]`` in ``0 <= label < classes``, as int32."""
+def labels(target: Any, n: int, shape: tuple[int, ...], classes: int) -> Array:
+    """Integer labels ``[N, *shape]`` in ``0 <= label < classes``, as int32; ``shape`` is () for one per image."""
     array, _ = to_numpy(target, "target")
     if array.dtype.kind not in "iu":
         raise UsageError(f"target holds {array.dtype.name}; integer class labels are needed")
-    if array.shape != (n,):
-        raise UsageError(f"target is {format_shape(array.shape)}, but {n} images need {n} labels")
-    wrong = np.flatnonzero((array < 0) | (array >= classes))
-    if wrong.size:
-        index = int(wrong[0])
+    array = label_map(array, shape)
+    if array.shape != (n, *shape):
+        needed = f"labels {format_shape((n, *shape))}, one per position" if shape else f"{n} labels"
+        hint = label_hint(array, shape)
+        raise UsageError(f"target is {format_shape(array.shape)}, but {n} images need {needed}{hint}")
+    wrong = np.argwhere((array < 0) | (array >= classes))
+    if len(wrong):
+        index = tuple(wrong[0].tolist())
+        place = ", ".join(map(str, index))
         raise UsageError(
-            f"target[{index}] is {int(array[index])}, but there are {classes} classes (0 to {classes - 1})"
+            f"target[{place}] is {int(array[index])}, but there are {classes} classes (0 to {classes - 1})"
         )
     return array.astype(np.int32)
 

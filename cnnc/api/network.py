@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import networkx as nx
 import numpy as np
 
 from cnnc.api import inputs
+from cnnc.api.evaluation import Evaluation, evaluation, scores
 from cnnc.api.persistence import Facts, Saved, write_saved
 from cnnc.codegen import generate
 from cnnc.errors import UsageError
-from cnnc.ir import ops
 from cnnc.ir.model import Model
 from cnnc.ir.params import ParamSpec
 from cnnc.ir.plan import Plan, Space
@@ -31,17 +31,11 @@ DEFAULT_BATCH = 32
 SOURCE_TARGET = "sm_90"  # what ``kernels`` shows where the device itself runs no Triton
 
 
-class Evaluation(NamedTuple):
-    """Mean cross-entropy and the share of images whose largest output is their class."""
-
-    loss: float
-    accuracy: float
-
-
 class Network:
     """A program on one device, with its weights. Made by ``cnnc.compile`` and ``cnnc.load``.
 
-    Images go in as ``[N, H, W, C]``; numpy, torch and DLPack arrays come back as what they were.
+    Images go in as ``[N, H, W, C]``, sequences of a 1-D net as ``[N, L, C]``; numpy, torch and DLPack arrays
+    come back as what they were.
     In training mode batch norm uses the batch's statistics and updates the running ones, as in PyTorch.
     """
 
@@ -65,13 +59,18 @@ class Network:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one image: H, W, C."""
-        return self.model.input_shape
+        """Shape of one image: H, W, C; of one sequence: L, C."""
+        return self.model.shown(self.model.input_shape)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
         """Shape of one image's output."""
-        return self.model.graph.type_of(self.model.graph.outputs["output"]).shape
+        return self.model.output_shape
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of one image's labels: () for a class per image, (H, W) or (L,) for one per position."""
+        return self.output_shape[:-1]
 
     @property
     def classes(self) -> int:
@@ -116,6 +115,10 @@ class Network:
         variant = "forward" if training else "infer"
         return restore(self._session.run(variant, {"input": array}, self._scalars(len(array)))["output"])
 
+    def scores(self, x: Any) -> Any:
+        """The output such that larger is likelier: where it is distances from codes, they are negated."""
+        return scores(self.model, self(x))
+
     def loss_and_grads(self, x: Any, target: Any) -> tuple[float, dict[str, Any]]:
         """Mean loss of a batch and its gradient by parameter name, in PyTorch's layouts and the kind of ``x``."""
         loss, _, restore = self._loss(x, target)
@@ -140,7 +143,7 @@ class Network:
 
     @property
     def last_output(self) -> Array:
-        """Logits of the last ``train_step``, before its update."""
+        """Scores (logits, negated distances) of the last ``train_step``, before its update."""
         if self._last_output is None:
             raise UsageError("no training step has run yet")
         return self._last_output
@@ -148,12 +151,12 @@ class Network:
     def _loss(self, x: Any, target: Any) -> tuple[float, Array, Restore]:
         self._need_training()
         array, restore = inputs.batch(x, self.input_shape, "input")
-        numbers = inputs.labels(target, len(array), self.classes)
+        numbers = inputs.labels(target, len(array), self.label_shape, self.classes)
         outputs = self._session.run("loss", {"input": array, "target": numbers}, self._scalars(len(array)))
         return float(outputs["loss"]), outputs["logits"], restore
 
     def _gradients(self, restore: Restore) -> dict[str, Any]:
-        names = [spec.name for spec in self.model.params() if spec.trainable]
+        names = [spec.name for spec in self.model.listed() if spec.trainable]
         return {name: restore(self._session.get(name, Space.GRADS)) for name in names}
 
     def _scalars(self, n: int) -> Scalars:
@@ -174,17 +177,9 @@ class Network:
         return restore(np.concatenate(parts))
 
     def evaluate(self, x: Any, y: Any, batch_size: int = DEFAULT_BATCH) -> Evaluation:
-        """Loss and accuracy on labelled images, in inference mode."""
-        output = self.predict(inputs.batch(x, self.input_shape, "input")[0], batch_size).astype(np.float64)
-        target = inputs.labels(y, len(output), self.classes)
-        output = output.reshape(len(output), -1)
-        if isinstance(self.model.graph[self.model.graph.outputs["output"].node].op, ops.Softmax):
-            logs = np.log(np.maximum(output, np.finfo(np.float32).tiny))
-        else:
-            top = output.max(axis=1, keepdims=True)
-            logs = output - top - np.log(np.exp(output - top).sum(axis=1, keepdims=True))
-        loss = -logs[np.arange(len(target)), target].mean()
-        return Evaluation(float(loss), float((output.argmax(axis=1) == target).mean()))
+        """Loss and accuracy on labelled images (or positions), in inference mode."""
+        output = self.predict(inputs.batch(x, self.input_shape, "input")[0], batch_size)
+        return evaluation(self.model, output, inputs.labels(y, len(output), self.label_shape, self.classes))
 
     def fit(
         self,
@@ -214,13 +209,13 @@ class Network:
 
     def _split(self, x: Any, y: Any) -> Split:
         array, _ = inputs.batch(x, self.input_shape, "input")
-        return Split(array, inputs.labels(y, len(array), self.classes))
+        return Split(array, inputs.labels(y, len(array), self.label_shape, self.classes))
 
     # -- weights ----------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Array]:
         """Parameters and running statistics in program order, in PyTorch's names and layouts."""
-        return {spec.name: self._session.get(spec.name, _space(spec)) for spec in self.model.params()}
+        return {spec.name: self._session.get(spec.name, _space(spec)) for spec in self.model.listed()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over weights; nothing changes unless every key fits.
@@ -228,7 +223,7 @@ class Network:
         Raises:
             UsageError: a missing or unknown key, a wrong shape, NaN.
         """
-        specs = {spec.name: spec for spec in self.model.params()}
+        specs = {spec.name: spec for spec in self.model.listed()}
         missing = [name for name in specs if name not in state]
         extra = [name for name in state if name not in specs]
         if missing or extra:
@@ -244,13 +239,13 @@ class Network:
         if not self.training:
             return {}
         return {
-            spec.name: self._session.get(spec.name, Space.MOMENTUM) for spec in self.model.params() if spec.trainable
+            spec.name: self._session.get(spec.name, Space.MOMENTUM) for spec in self.model.listed() if spec.trainable
         }
 
     def load_optimizer_state(self, state: Mapping[str, Any]) -> None:
         """Take over the optimiser's running sums."""
         self._need_training()
-        for spec in self.model.params():
+        for spec in self.model.listed():
             if spec.trainable and spec.name in state:
                 value = inputs.parameter(state[spec.name], spec.name, spec.torch_shape)
                 self._session.set(spec.name, Space.MOMENTUM, value)

@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         with replacing(args.output) as temporary, open(temporary, "wb") as file:
             np.save(file, y)
     else:
-        write_stdout(readable(y))
+        write_stdout(readable(y, nearest=net.model.gives_distances))
     return 0
 
 
@@ -54,14 +54,14 @@ def _network(args: argparse.Namespace) -> api.Network:
     return net
 
 
-def readable(y: Array) -> str:
-    """The largest outputs of each image, or the shape and range of outputs that are no vectors."""
+def readable(y: Array, *, nearest: bool = False) -> str:
+    """The best outputs of each image (the smallest if ``nearest``), or shape and range of what are no vectors."""
     if y.ndim != 2:
         shape = "x".join(map(str, y.shape))
         return f"output {shape}: smallest {y.min():.6g}, mean {y.mean():.6g}, largest {y.max():.6g}\n"
     lines = []
     for number, row in enumerate(y[:MAX_SHOWN_IMAGES]):
-        top = np.argsort(-row, kind="stable")[:SHOWN_CLASSES]
+        top = np.argsort(row if nearest else -row, kind="stable")[:SHOWN_CLASSES]
         lines.append(f"image {number}: " + ", ".join(f"class {index} ({row[index]:.4f})" for index in top))
     if len(y) > MAX_SHOWN_IMAGES:
         lines.append(f"... and {len(y) - MAX_SHOWN_IMAGES} more images; -o writes them all")

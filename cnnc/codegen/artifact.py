@@ -23,13 +23,17 @@ PLAN, KERNELS = "plan.json", "kernels.py"
 
 @dataclass(frozen=True)
 class Artifact:
-    """What a compiled network says of itself: the program it came from and how it was compiled."""
+    """What a compiled network says of itself: the program it came from and how it was compiled.
+
+    A ``sequence`` is a 1-D net: its buffers have ``Lx1xC`` where its callers have ``LxC``.
+    """
 
     name: str
     text: str
     dtype: str
     train: bool
     targets: tuple[str, ...]
+    sequence: bool = False
 
 
 def write_artifact(directory: str | os.PathLike[str], artifact: Artifact, binaries: Binaries) -> None:
@@ -98,12 +102,13 @@ def read_artifact(directory: str | os.PathLike[str]) -> Artifact:
 
 
 def _describe(plan: Mapping[str, Any], directory: str | os.PathLike[str]) -> Artifact:
-    kinds = {"name": str, "text": str, "dtype": str, "train": bool}
+    kinds = {"name": str, "text": str, "dtype": str, "train": bool, "sequence": bool}
     targets = plan.get("targets")
     sound = isinstance(targets, list) and all(isinstance(target, str) for target in targets)
     if not sound or not all(isinstance(plan.get(field), kind) for field, kind in kinds.items()):
         raise UsageError(f"{PLAN} in {directory} is damaged; compile it again")
-    return Artifact(plan["name"], plan["text"], plan["dtype"], plan["train"], tuple(plan["targets"]))
+    described = (plan["name"], plan["text"], plan["dtype"], plan["train"], tuple(plan["targets"]))
+    return Artifact(*described, plan["sequence"])
 
 
 def _plan(directory: str | os.PathLike[str]) -> dict[str, Any]:
@@ -152,6 +157,7 @@ def _document(artifact: Artifact, binaries: Binaries, files: Mapping[str, str]) 
         "name": artifact.name,
         "dtype": artifact.dtype,
         "train": artifact.train,
+        "sequence": artifact.sequence,
         "targets": artifact.targets,
         "text": artifact.text,
         "params": artifact_json.arena(plan.params),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import reduce
 
 import numpy as np
 
@@ -32,9 +33,53 @@ def initial_values(specs: tuple[ParamSpec, ...], seed: int) -> Iterator[tuple[Pa
 
 
 def _draw(spec: ParamSpec, rng: np.random.Generator) -> Array:
-    if spec.init.kind == "zeros":
-        return np.zeros(spec.torch_shape)
-    if spec.init.kind == "ones":
-        return np.ones(spec.torch_shape)
-    bound = 1 / math.sqrt(max(1, spec.init.fan_in))
-    return rng.uniform(-bound, bound, spec.torch_shape)
+    """The kinds of ``ir.params.Init``."""
+    init, shape = spec.init, spec.torch_shape
+    if init.kind in ("zeros", "ones"):
+        return np.full(shape, 0.0 if init.kind == "zeros" else 1.0)
+    if init.kind == "constant":
+        return np.full(shape, init.values[0])
+    if init.kind == "values":
+        return np.array(init.values).reshape(shape)
+    if init.kind == "bilinear":
+        return _bilinear(shape)
+    if init.kind == "gaussian":
+        window = _product([_bell(k, init.values[0]) for k in shape[2:]])
+        return np.broadcast_to(window / (window.sum() * shape[1]), shape).copy()
+    if init.kind != "uniform":
+        raise ValueError(f"{spec.name}: no initial values of kind {init.kind}")
+    bound = 1 / math.sqrt(max(1, init.fan_in))
+    return rng.uniform(-bound, bound, shape)
+
+
+def _bilinear(shape: tuple[int, ...]) -> Array:
+    """Up-sampling kernels that take each channel to itself (Long et al. 2015); all of them where there is one a group.
+
+    Along an axis of k taps ``f(i) = 1 - |i/s - c|`` with s = ceil(k/2) and c = (2s - 1 - s mod 2) / 2s.
+    """
+    kernel = _product([_tent(k) for k in shape[2:]])
+    result = np.zeros(shape)
+    if shape[1] == 1:
+        result[:, 0] = kernel
+    else:
+        diagonal = np.arange(min(shape[:2]))
+        result[diagonal, diagonal] = kernel
+    return result
+
+
+def _tent(k: int) -> Array:
+    s = (k + 1) // 2
+    centre = (2 * s - 1 - s % 2) / (2 * s)
+    result: Array = 1 - np.abs(np.arange(k) / s - centre)
+    return result
+
+
+def _bell(k: int, deviation: float) -> Array:
+    """A Gaussian over k pixels, 1 in the middle."""
+    result: Array = np.exp(-((np.arange(k) - (k - 1) / 2) ** 2) / (2 * deviation**2))
+    return result
+
+
+def _product(axes: list[Array]) -> Array:
+    """The separable window of these profiles."""
+    return reduce(np.multiply.outer, axes)

@@ -79,6 +79,8 @@ class Session:
     ) -> dict[str, np.ndarray[Any, Any]]:
         """Run a variant on ``scalars.n`` images; gives the OUTPUT buffers by name.
 
+        Arrays are shaped as the program writes them: those of a 1-D net are ``[N, L, C]``.
+
         Raises:
             CnnError: the run does not fit into memory; names the predicted bytes.
         """
@@ -94,12 +96,16 @@ class Session:
             ) from error
         self._refresh(variant, schedule, executor, blocks, scalars)
         for name, buffer in schedule.named(Space.INPUT).items():
-            self.device.write(buffer, blocks, scalars.n, inputs[name])
+            self.device.write(buffer, blocks, scalars.n, inputs[name].reshape(scalars.n, *buffer.shape))
         executor.run(schedule, schedule.steps, blocks, scalars)
         if writes_state:
             self._version += 1
         outputs = schedule.named(Space.OUTPUT)
-        return {name: self.device.read(buffer, blocks, scalars.n) for name, buffer in outputs.items()}
+        arrays = {name: self.device.read(buffer, blocks, scalars.n) for name, buffer in outputs.items()}
+        return {
+            name: array.reshape(scalars.n, *self.model.shown(outputs[name].shape)) if outputs[name].batched else array
+            for name, array in arrays.items()
+        }
 
     def update(self, scalars: Scalars) -> None:
         """One optimiser step from the gradients of the last ``loss`` run."""

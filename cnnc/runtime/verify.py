@@ -191,7 +191,7 @@ def random_inputs(graph: Graph, batch: int, seed: int) -> dict[str, Array]:
             continue
         if node.op.element is Element.LABEL:
             logits = graph.type_of(graph.outputs["logits"]).shape[-1]
-            inputs[node.name] = rng.integers(0, logits, batch)
+            inputs[node.name] = rng.integers(0, logits, (batch, *node.op.shape))
         else:
             inputs[node.name] = rng.standard_normal((batch, *node.op.shape))
     return inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 
@@ -69,3 +70,17 @@ def pixels(name: str, x: Array) -> Array:
     with np.errstate(over="ignore"):
         converted: Array = x.astype(np.float32)
     return converted / np.float32(255) if x.dtype == np.uint8 else converted
+
+
+def label_map(labels: Array, shape: tuple[int, ...]) -> Array:
+    """Labels ``[N]`` as ``[N, 1, 1]`` for a network whose output has just one position; all others as they are."""
+    if labels.ndim == 1 and math.prod(shape) == 1:
+        return labels.reshape(-1, *shape)
+    return labels
+
+
+def label_hint(labels: Array, shape: tuple[int, ...]) -> str:
+    """What to do about one label per image for a network that gives an image more."""
+    if labels.ndim == 1 and shape:
+        return "; for one label per image end the program with `fc` or a global pool"
+    return ""

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnnc.errors import UsageError
 from cnnc.ir.types import format_shape
-from cnnc.train.arrays import require_finite
+from cnnc.train.arrays import label_hint, label_map, require_finite
 from cnnc.train.digits import load_digits
 from cnnc.train.npz import load_npz
 from cnnc.train.protocol import Array
@@ -19,7 +19,7 @@ NAMED = {"digits": load_digits}
 
 @dataclass(frozen=True)
 class Split:
-    """Images ``[N, *shape]`` in float32 and their classes, int32 ``[N]``."""
+    """Images ``[N, *shape]`` in float32 and their classes, int32 ``[N]`` or a map ``[N, ...]``."""
 
     x: Array
     y: Array
@@ -40,8 +40,10 @@ class Dataset:
     validation: Split
 
 
-def load_data(source: str, input_shape: tuple[int, ...], classes: int, *, seed: int = 0) -> Dataset:
-    """The data called ``source``, checked against a network's input and classes.
+def load_data(
+    source: str, input_shape: tuple[int, ...], classes: int, *, label_shape: tuple[int, ...] = (), seed: int = 0
+) -> Dataset:
+    """The data called ``source``, checked against a network's input, the shape of an image's labels and the classes.
 
     ``digits`` is scikit-learn's 1797 scans. A file name ends in ``.npz`` and holds ``x`` and ``y``, or
     ``x_train``, ``y_train`` and ``x_test``, ``y_test``. Without a test part a seeded random fifth is held
@@ -54,25 +56,30 @@ def load_data(source: str, input_shape: tuple[int, ...], classes: int, *, seed: 
     if source in NAMED:
         parts = NAMED[source](input_shape)
     elif source.endswith(".npz"):
-        parts = load_npz(source, input_shape)
+        parts = load_npz(source, input_shape, label_shape)
     else:
         known = ", ".join(sorted(NAMED))
         raise UsageError(f"no data called {source!r}: give {known} or a file name that ends in .npz")
-    splits = [_checked(source, *part, input_shape, classes) for part in parts]
+    splits = [_checked(source, *part, input_shape, label_shape, classes) for part in parts]
     if len(splits) == 1:
         splits = list(_random_split(source, splits[0], seed))
     return Dataset(source, splits[0], splits[1])
 
 
-def _checked(source: str, x: Array, y: Array, shape: tuple[int, ...], classes: int) -> Split:
+def _checked(
+    source: str, x: Array, y: Array, shape: tuple[int, ...], label_shape: tuple[int, ...], classes: int
+) -> Split:
     """The arrays as the loop wants them, or a sentence about the first thing wrong with them."""
     if x.shape[1:] != shape:
         raise UsageError(
             f"{source}: images are {format_shape(x.shape[1:])}, the network's input is {format_shape(shape)}"
         )
-    if y.shape != (len(x),):
-        one_hot = "; classes as numbers are y.argmax(axis=1)" if y.shape == (len(x), classes) else ""
-        raise UsageError(f"{source}: {len(x)} images need labels of shape ({len(x)},), not {y.shape}{one_hot}")
+    y = label_map(y, label_shape)
+    wanted = (len(x), *label_shape)
+    if y.shape != wanted:
+        one_hot = f"; classes as numbers are y.argmax(axis={len(wanted)})" if y.shape == (*wanted, classes) else ""
+        hint = one_hot or label_hint(y, label_shape)
+        raise UsageError(f"{source}: {len(x)} images need labels of shape {wanted}, not {y.shape}{hint}")
     if not len(x):
         raise UsageError(f"{source}: no images")
     _check_labels(source, y, classes)
@@ -83,10 +90,12 @@ def _checked(source: str, x: Array, y: Array, shape: tuple[int, ...], classes: i
 def _check_labels(source: str, y: Array, classes: int) -> None:
     if y.dtype.kind not in "iu":
         raise UsageError(f"{source}: labels must be integers, not {y.dtype}")
-    bad = np.flatnonzero((y < 0) | (y >= classes))
+    bad = np.argwhere((y < 0) | (y >= classes))
     if len(bad):
+        index = tuple(bad[0].tolist())
+        place = index[0] if len(index) == 1 else index
         raise UsageError(
-            f"{source}: label {y[bad[0]]} at index {bad[0]} is out of range: the network has {classes} classes"
+            f"{source}: label {y[index]} at index {place} is out of range: the network has {classes} classes"
         )
 
 

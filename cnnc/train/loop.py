@@ -35,7 +35,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an epoch stands after a batch: images done, and means over them."""
+    """Where an epoch stands after a batch: images done, and means over them (over their labels for accuracy)."""
 
     epoch: int
     images: int
@@ -110,12 +110,12 @@ def fit(
 
 
 def evaluate(net: Trainable, split: Split, batch_size: int = EVALUATION_BATCH) -> float:
-    """Share of images whose largest output is their class."""
+    """Share of labels whose class has the largest score; a label is an image's or a position's."""
     correct = 0
     for start in range(0, len(split), batch_size):
         part = slice(start, start + batch_size)
-        correct += _correct(net(split.x[part]), split.y[part])
-    return correct / len(split)
+        correct += _correct(net.scores(split.x[part]), split.y[part])
+    return correct / split.y.size
 
 
 def batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[Array]:
@@ -127,7 +127,7 @@ def batches(count: int, batch_size: int, seed: int, epoch: int) -> Iterator[Arra
 
 def _train_epoch(net: Trainable, split: Split, epoch: int, batch_size: int, seed: int, watcher: Watcher) -> Progress:
     started = time.perf_counter()
-    images = correct = 0
+    images = labels = correct = 0
     total = 0.0
     progress = Progress(epoch, 0, math.nan, 0.0, 0.0)
     for index in batches(len(split), batch_size, seed, epoch):
@@ -137,11 +137,12 @@ def _train_epoch(net: Trainable, split: Split, epoch: int, batch_size: int, seed
             raise TrainingError(f"the loss became {loss} in epoch {epoch}, step {net.step}: try a lower lr")
         images += len(batch)
         total += loss * len(batch)
+        labels += batch.y.size
         correct += _correct(net.last_output, batch.y)
-        progress = Progress(epoch, images, total / images, correct / images, time.perf_counter() - started)
+        progress = Progress(epoch, images, total / images, correct / labels, time.perf_counter() - started)
         watcher.batch(progress)
     return progress
 
 
-def _correct(output: Array, target: Array) -> int:
-    return int(np.count_nonzero(np.asarray(output).reshape(len(target), -1).argmax(axis=1) == target))
+def _correct(scores: Array, target: Array) -> int:
+    return int(np.count_nonzero(np.asarray(scores).reshape(*target.shape, -1).argmax(axis=-1) == target))

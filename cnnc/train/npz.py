@@ -15,11 +15,11 @@ TRAIN_KEYS = (("x_train", "y_train"), ("x", "y"))
 TEST_KEYS = (("x_test", "y_test"), ("x_val", "y_val"))
 
 
-def load_npz(path: str, input_shape: tuple[int, ...]) -> list[Part]:
+def load_npz(path: str, input_shape: tuple[int, ...], label_shape: tuple[int, ...]) -> list[Part]:
     """The train part, and the test part where the file has one.
 
     Bytes (uint8) become numbers from 0 to 1, all else is taken as it is; ``[N, H, W]`` becomes
-    ``[N, H, W, 1]`` for a net with one channel, labels ``[N, 1]`` become ``[N]``.
+    ``[N, H, W, 1]`` for a net with one channel, labels ``[N, 1]`` become ``[N]``, maps likewise.
 
     Raises:
         UsageError: a key is missing or an array is not numeric.
@@ -32,7 +32,7 @@ def load_npz(path: str, input_shape: tuple[int, ...]) -> list[Part]:
         raise UsageError(f"{path}: needs the keys x and y, or x_train and y_train; found {found}")
     test = _find(arrays, TEST_KEYS)
     parts = [train] if test is None else [train, test]
-    return [(_images(path, x, input_shape), _labels(y)) for x, y in parts]
+    return [(_images(path, x, input_shape), _labels(y, label_shape)) for x, y in parts]
 
 
 def _find(arrays: dict[str, Array], keys: tuple[tuple[str, str], ...]) -> Part | None:
@@ -48,5 +48,5 @@ def _images(path: str, x: Array, shape: tuple[int, ...]) -> Array:
     return pixels(path, x)
 
 
-def _labels(y: Array) -> Array:
-    return y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+def _labels(y: Array, shape: tuple[int, ...]) -> Array:
+    return y[..., 0] if y.ndim == len(shape) + 2 and y.shape[-1] == 1 else y

@@ -14,7 +14,8 @@ State = Mapping[str, Array]
 class Trainable(Protocol):
     """A network that can be trained; ``cnnc.api.Network`` is one.
 
-    Images are ``[N, *input_shape]``, targets int ``[N]``, outputs ``[N, classes]``.
+    Images are ``[N, *input_shape]``, targets int ``[N]`` or a map ``[N, ...]`` with one label per position, outputs
+    ``[N, classes]`` or ``[N, ..., classes]``.
     """
 
     step: int
@@ -22,7 +23,7 @@ class Trainable(Protocol):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one image, ``(H, W, C)``."""
+        """Shape of one image, ``(H, W, C)``, or of one sequence, ``(L, C)``."""
 
     @property
     def classes(self) -> int:
@@ -30,13 +31,13 @@ class Trainable(Protocol):
 
     @property
     def last_output(self) -> Array:
-        """What ``train_step`` computed for its batch before the update, ``[N, classes]``."""
+        """Scores that ``train_step`` computed for its batch before the update; larger is likelier."""
 
     def train_step(self, x: Array, target: Array) -> float:
         """Forward, backward and update on one batch; the mean loss."""
 
-    def __call__(self, x: Array) -> Array:
-        """The output in inference mode."""
+    def scores(self, x: Array) -> Array:
+        """The output in inference mode, such that larger is likelier."""
 
     def state_dict(self) -> State:
         """Parameters and running statistics by name, in program order."""

@@ -22,11 +22,11 @@ class SoftmaxRegression:
         self._weight = np.zeros((classes, math.prod(input_shape)))
         self._sum = np.zeros_like(self._weight)
 
-    def __call__(self, x: Array) -> Array:
+    def scores(self, x: Array) -> Array:
         return x.reshape(len(x), -1) @ self._weight.T
 
     def train_step(self, x: Array, target: Array) -> float:
-        logits = self(x)
+        logits = self.scores(x)
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         probability = shifted / shifted.sum(axis=1, keepdims=True)
         rows = np.arange(len(target))
