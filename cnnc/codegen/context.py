@@ -73,6 +73,11 @@ class Context:
         return product_of(self.anchor, types, self.anchor_types, self.batch)
 
     @property
+    def depthwise(self) -> bool:
+        """Whether a convolution filters each channel on its own."""
+        return ops.is_depthwise(self.anchor, self.operands[1].shape)
+
+    @property
     def gathers(self) -> bool:
         """Whether one step of the matrix anchor spans several taps."""
         return gathers(self.anchor, self.product(), self.tile)

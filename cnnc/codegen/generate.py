@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from cnnc.codegen.batch_sum import emit_batch_sum
 from cnnc.codegen.channel import (
     emit_channel_shuffle,
     emit_channel_slice,
@@ -13,6 +14,7 @@ from cnnc.codegen.channel import (
 )
 from cnnc.codegen.context import Context
 from cnnc.codegen.conv import emit_conv, emit_conv_dgrad
+from cnnc.codegen.depthwise import emit_depthwise, emit_depthwise_dgrad, emit_depthwise_wgrad
 from cnnc.codegen.launch import Launch, LaunchTable, Module
 from cnnc.codegen.library import Library
 from cnnc.codegen.linear import emit_linear, emit_linear_dgrad
@@ -38,10 +40,12 @@ from cnnc.codegen.space import (
 )
 from cnnc.codegen.sums import emit_bn_reduce, emit_channel_sum, emit_stats
 from cnnc.codegen.vectors import (
+    emit_binarize,
     emit_bn_update,
     emit_cast_arena,
     emit_fold_scale,
     emit_fold_shift,
+    emit_mask_weight,
     emit_sgd_update,
     emit_zeros,
 )
@@ -83,8 +87,16 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.FoldScale: emit_fold_scale,
     ops.FoldShift: emit_fold_shift,
     ops.BiasAdd: emit_pointwise,
+    ops.PositionBias: emit_pointwise,
     ops.Activation: emit_pointwise,
     ops.ActivationGrad: emit_pointwise,
+    ops.PRelu: emit_pointwise,
+    ops.PReluGrad: emit_pointwise,
+    ops.PReluSlopeGrad: emit_pointwise,
+    ops.Identity: emit_pointwise,
+    ops.Scale: emit_pointwise,
+    ops.ChannelScale: emit_pointwise,
+    ops.Mul: emit_pointwise,
     ops.Add: emit_pointwise,
     ops.Dropout: emit_pointwise,
     ops.Flatten: emit_flatten,
@@ -94,6 +106,9 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.CrossEntropy: emit_cross_entropy,
     ops.BatchMean: emit_batch_mean,
     ops.ChannelSum: emit_channel_sum,
+    ops.BatchSum: emit_batch_sum,
+    ops.MaskWeight: emit_mask_weight,
+    ops.Binarize: emit_binarize,
     ops.Zeros: emit_zeros,
     ops.Concat: emit_concat,
     ops.ChannelSlice: emit_channel_slice,
@@ -104,6 +119,13 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.LrnGrad: emit_lrn_grad,
     ops.SgdUpdate: emit_sgd_update,
     ops.CastArena: emit_cast_arena,
+}
+
+# The same where each channel is filtered on its own.
+DEPTHWISE: Mapping[type[ops.Op], Callable[[Context], None]] = {
+    ops.Conv: emit_depthwise,
+    ops.ConvDgrad: emit_depthwise_dgrad,
+    ops.ConvWgrad: emit_depthwise_wgrad,
 }
 
 
@@ -139,5 +161,7 @@ def _table(plan: Plan, schedule: Schedule, library: Library) -> LaunchTable:
 
 def _emit(plan: Plan, step: Step, buffers: Mapping[int, Buffer], library: Library, batch: int) -> tuple[Launch, ...]:
     context = Context(step, buffers, library, plan.target == INTERPRET, batch)
-    EMITTERS[type(context.anchor)](context)
+    kind = type(context.anchor)
+    emitters = DEPTHWISE if kind in DEPTHWISE and context.depthwise else EMITTERS
+    emitters[kind](context)
     return tuple(context.launches)

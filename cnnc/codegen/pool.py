@@ -15,11 +15,23 @@ from cnnc.codegen.rows import Rows, operand
 from cnnc.ir import ops
 from cnnc.ir.window import Window
 
-WINDOW_LOAD = """
-for tap in range(R * S):
+# Lines inside a loop over taps: the pixel (h, w) that a tap of output (p, q) reads, and the other way round.
+WINDOW_TAP = """\
     h = p * STRIDE_H - PAD_TOP + tap // S * DILATION_H
     w = q * STRIDE_W - PAD_LEFT + tap % S * DILATION_W
-    inside = live & (h >= 0) & (h < H) & (w >= 0) & (w < W)
+    inside = live & (h >= 0) & (h < H) & (w >= 0) & (w < W)"""
+
+GRAD_TAP = """\
+    down = h + PAD_TOP - tap // S * DILATION_H
+    right = w + PAD_LEFT - tap % S * DILATION_W
+    p = down // STRIDE_H
+    q = right // STRIDE_W
+    inside = live & (down >= 0) & (right >= 0) & (p < P) & (q < Q)
+    inside = inside & (down % STRIDE_H == 0) & (right % STRIDE_W == 0)"""
+
+WINDOW_LOAD = f"""
+for tap in range(R * S):
+{WINDOW_TAP}
     x_row = h.to(tl.int64) * x_h + w.to(tl.int64) * x_w + n.to(tl.int64) * x_n
     x_at = x + x_row[:, None] + channel[None, :]
     value = tl.load(x_at, mask=inside[:, None] & channel_live[None, :], other=0.0).to(tl.float32)
@@ -33,14 +45,9 @@ MAX = """
     index = tl.where(wins, tap, index)
 """
 
-GRAD_LOAD = """
+GRAD_LOAD = f"""
 for tap in range(R * S):
-    down = h + PAD_TOP - tap // S * DILATION_H
-    right = w + PAD_LEFT - tap % S * DILATION_W
-    p = down // STRIDE_H
-    q = right // STRIDE_W
-    inside = live & (down >= 0) & (right >= 0) & (p < P) & (q < Q)
-    inside = inside & (down % STRIDE_H == 0) & (right % STRIDE_W == 0)
+{GRAD_TAP}
     mask = inside[:, None] & channel_live[None, :]
     dy_row = p.to(tl.int64) * dy_h + q.to(tl.int64) * dy_w + n.to(tl.int64) * dy_n
     dy_at = dy + dy_row[:, None] + channel[None, :]
@@ -61,7 +68,8 @@ divisor = tl.maximum(down_count * right_count, 1).to(tl.float32)
 """
 
 
-def _indent(text: str) -> str:
+def indent(text: str) -> str:
+    """Lines that stand in a loop."""
     return "\n".join(f"    {line}" for line in text.strip("\n").splitlines())
 
 
@@ -152,7 +160,7 @@ def emit_sum_or_avg_pool_grad(context: Context) -> None:
     step = "\n    acc += value"
     if isinstance(op, ops.AvgPoolGrad):
         _declare_counted(kernel, op.window, op.count_pad)
-        step = "\n" + _indent(DIVISOR) + "\n    acc += value / divisor[:, None]"
+        step = "\n" + indent(DIVISOR) + "\n    acc += value / divisor[:, None]"
     kernel.body.append(GRAD_LOAD.strip("\n") + step)
     _end(context, kernel, rows, ["acc"], dy.shape[2])
 

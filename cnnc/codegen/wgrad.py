@@ -99,7 +99,7 @@ def emit_conv_wgrad(context: Context) -> None:
     rows = Rows((dy.shape[0], dy.shape[1]))
     operand(kernel, "dy", dy)
     operand(kernel, "x", x)
-    out = _target(context, kernel)
+    out = sum_target(context, kernel)
     rows.declare(kernel)
     filters, channels = dy.shape[2] // groups, x.shape[2] // groups
     kernel.counts(H=x.shape[0], W=x.shape[1])
@@ -110,7 +110,7 @@ def emit_conv_wgrad(context: Context) -> None:
     taps = op.window.taps
     _write_sum(context, kernel, out, "group * K + filter", "R * S * C", filters * groups)
     columns = -(-channels * taps // tile.n) if gathers else taps * -(-channels // tile.n)
-    _launch(context, kernel, -(-filters // tile.m) * columns * groups)
+    launch_sum(context, kernel, -(-filters // tile.m) * columns * groups)
 
 
 def emit_linear_wgrad(context: Context) -> None:
@@ -121,7 +121,7 @@ def emit_linear_wgrad(context: Context) -> None:
     rows = rows_of(dy)
     operand(kernel, "dy", dy)
     operand(kernel, "x", x)
-    out = _target(context, kernel)
+    out = sum_target(context, kernel)
     rows.declare(kernel)
     filters, channels = dy.shape[-1], x.shape[-1]
     kernel.integers(K=filters, C=channels)
@@ -133,10 +133,10 @@ def emit_linear_wgrad(context: Context) -> None:
     )
     _sum_rows(context, kernel, rows, "filter", load)
     _write_sum(context, kernel, out, "filter", "C", filters)
-    _launch(context, kernel, -(-filters // tile.m) * -(-channels // tile.n))
+    launch_sum(context, kernel, -(-filters // tile.m) * -(-channels // tile.n))
 
 
-def _target(context: Context, kernel: Kernel) -> Buffer:
+def sum_target(context: Context, kernel: Kernel) -> Buffer:
     """Where the sums go: the gradient itself, or the workspace if the sum is split."""
     out = context.outputs[0] if context.tile.splits == 1 else context.workspace
     assert out is not None
@@ -173,7 +173,8 @@ def _write_sum(context: Context, kernel: Kernel, out: Buffer, filter_text: str, 
     )
 
 
-def _launch(context: Context, kernel: Kernel, programs: int) -> None:
+def launch_sum(context: Context, kernel: Kernel, programs: int) -> None:
+    """Launch the programs of each split, and what adds the splits up."""
     tile = context.tile
     grid = (fixed(programs), fixed(tile.splits))
     if tile.splits == 1:

@@ -23,6 +23,7 @@ INTERPRET_ELEMENTS = 1 << 19  # largest block in the interpreter: its int64 addr
 INTERPRET_GATHER = 1 << 17  # elements of a strided dgrad above which its masked ones cost more than more programs
 INTERPRET_SUM_ROWS = 64  # the interpreter adds a block's rows one by one; longer runs round too much in float32
 MAX_SPLITS = 64
+DEPTHWISE_TAPS = 8  # sums of a depthwise wgrad that one program keeps in registers
 ALIGNED = 16  # Triton knows of an integer at most that it is a multiple of 16
 
 WGRADS = (ops.ConvWgrad, ops.LinearWgrad)
@@ -31,8 +32,14 @@ MATRIX_OPS = (ops.Conv, ops.ConvDgrad, ops.Linear, ops.LinearDgrad, *WGRADS)
 ROW_SUMS: dict[type[ops.Op], int] = {ops.BatchNormStats: 2, ops.BatchNormReduce: 2, ops.ChannelSum: 1}
 ROWWISE = (ops.Softmax, ops.SoftmaxGrad, ops.CrossEntropy, ops.Rbf, ops.RbfGrad)
 # Ops whose result has other channels than their first operand; a tile is one of the result.
-CHANNEL_OPS = (ops.Concat, ops.ChannelSlice, ops.Maxout, ops.MaxoutGrad)
-SHORTCUTS = (ops.PadShortcut, ops.PadShortcutGrad)  # they change the number of channels
+CHANNEL_OPS = (
+    ops.Concat,
+    ops.ChannelSlice,
+    ops.Maxout,
+    ops.MaxoutGrad,
+    ops.PadShortcut,
+    ops.PadShortcutGrad,
+)
 WITHOUT_TILE = (
     ops.SgdUpdate,
     ops.CastArena,
@@ -40,6 +47,8 @@ WITHOUT_TILE = (
     ops.BatchNormUpdate,
     ops.FoldScale,
     ops.FoldShift,
+    ops.MaskWeight,
+    ops.Binarize,
     ops.Zeros,
 )
 
@@ -107,7 +116,8 @@ def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str
     op, operands, results = anchor_of(op, operands, results)
     if isinstance(op, WITHOUT_TILE):
         return None
-    if isinstance(op, MATRIX_OPS):
+    depthwise = len(operands) > 1 and ops.is_depthwise(op, operands[1].shape)
+    if isinstance(op, MATRIX_OPS) and not depthwise:
         product = product_of(op, operands, results, n)
         if target == INTERPRET:
             return _interpreted_product(op, product)
@@ -117,8 +127,12 @@ def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str
         return _with_room(tile) if draws else tile
     rows = math.prod(results[0].shape[:-1]) * n if results[0].batched else math.prod(operands[0].shape[:-1]) * n
     channels = operands[0].shape[-1]
-    if isinstance(op, CHANNEL_OPS + SHORTCUTS):
+    if isinstance(op, ops.ConvWgrad):
+        return _depthwise_wgrad_tile(op, rows, channels, target)
+    if isinstance(op, CHANNEL_OPS) or depthwise:
         return _pointwise_tile(rows, results[0].shape[-1], target)
+    if isinstance(op, ops.BatchSum):
+        return _batch_sum_tile(operands[0].count, n, target)
     if type(op) in ROW_SUMS:
         return _sum_tile(rows, channels, target)
     if isinstance(op, ROWWISE):
@@ -209,6 +223,18 @@ def _wgrad_tile(op: ops.Op, product: Product, dtype: str) -> Tile:
     return Tile(m, n, k, splits, warps=4, stages=3 if dtype != "float32" and product.aligned else 2)
 
 
+def _depthwise_wgrad_tile(op: ops.ConvWgrad, rows: int, channels: int, target: str) -> Tile:
+    """``k`` is the number of taps whose sums one program keeps, each a tile of rows and channels."""
+    taps = min(op.window.kernel[1], DEPTHWISE_TAPS)
+    if target == INTERPRET:
+        n = min(power_of_two(channels), 512)
+        return Tile(min(power_of_two(rows), 8 * INTERPRET_SUM_ROWS), n, taps, warps=1, stages=1)
+    n = min(64, power_of_two(channels))
+    m = 1024 // n
+    programs = -(-channels // n) * -(-op.window.taps // taps)
+    return Tile(m, n, taps, _splits(programs, rows, 4 * m), warps=4, stages=2)
+
+
 def _splits(programs: int, depth: int, least: int) -> int:
     """How many programs share one sum: enough to fill the chip, each with at least ``least`` terms."""
     wanted = min(-(-2 * MULTIPROCESSORS // programs), max(1, depth // least), MAX_SPLITS)
@@ -222,6 +248,13 @@ def _sum_tile(rows: int, channels: int, target: str) -> Tile:
     n = min(64, power_of_two(channels))
     m = 2048 // n
     return Tile(m, n, 1, _splits(-(-channels // n), rows, 4 * m), warps=4, stages=2)
+
+
+def _batch_sum_tile(elements: int, images: int, target: str) -> Tile:
+    if target == INTERPRET:
+        return Tile(min(power_of_two(images), INTERPRET_SUM_ROWS), min(power_of_two(elements), 4096), 1, 1, 1, 1)
+    n = min(64, power_of_two(elements))
+    return Tile(min(power_of_two(images), 1024 // n), n, 1, warps=4, stages=1)
 
 
 def _rowwise_tile(rows: int, channels: int, target: str) -> Tile:

@@ -2,7 +2,7 @@
 
 from cnnc.ir.ops.base import Op
 from cnnc.ir.ops.channel import ChannelShuffle, ChannelSlice, Concat, Lrn, LrnGrad, Maxout, MaxoutGrad
-from cnnc.ir.ops.conv import Conv, ConvDgrad, ConvWgrad
+from cnnc.ir.ops.conv import Conv, ConvDgrad, ConvWgrad, is_depthwise
 from cnnc.ir.ops.fused import Fused, Part
 from cnnc.ir.ops.leaf import Input, Parameter, Zeros
 from cnnc.ir.ops.linear import Linear, LinearDgrad, LinearWgrad, Rbf, RbfGrad
@@ -201,4 +201,5 @@ __all__ = [
     "UpsampleGrad",
     "ZeroPad",
     "Zeros",
+    "is_depthwise",
 ]

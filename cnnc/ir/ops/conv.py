@@ -63,3 +63,13 @@ class ConvWgrad(Op):
         expect(image_of(dy, "conv_wgrad")[:2] == self.window.output((height, width)), "dy does not fit the window")
         shape = (dy.shape[2], *self.window.kernel, channels // self.groups)
         return (TensorType(shape, False, Element.ACC),)
+
+
+def is_depthwise(op: Op, second: tuple[int, ...]) -> bool:
+    """Whether each of several channels is filtered on its own, so that there is no matrix to multiply.
+
+    ``second`` is the shape of the second operand: the weight, or the image of a weight gradient.
+    """
+    if not isinstance(op, Conv | ConvDgrad | ConvWgrad) or op.groups == 1:
+        return False
+    return second[-1] == (op.groups if isinstance(op, ConvWgrad) else 1)

@@ -22,7 +22,7 @@ def bind_conv(op: ops.Conv, operands: Sequence[Operand], results: Results, scrat
     (x, weights), y = operands, results[0]
     assert y is not None
     w = weights.array
-    if depthwise.fits(op.groups, w):
+    if ops.is_depthwise(op, w.shape):
         return depthwise.bind_forward(op.window, x.array, w, y, scratch)
     work: list[Work] = []
     for k, c in _groups(op.groups, w):
@@ -36,7 +36,7 @@ def bind_conv_dgrad(op: ops.ConvDgrad, operands: Sequence[Operand], results: Res
     (dy, weights), dx = operands, results[0]
     assert dx is not None
     w = weights.array
-    if depthwise.fits(op.groups, w):
+    if ops.is_depthwise(op, w.shape):
         return depthwise.bind_dgrad(op.window, dy.array, w, dx, scratch)
     if not _correlates(op, dy.array):
         return in_turn(_scattered(op, dy.array, w, dx, scratch))
@@ -53,7 +53,7 @@ def bind_conv_dgrad(op: ops.ConvDgrad, operands: Sequence[Operand], results: Res
 def bind_conv_wgrad(op: ops.ConvWgrad, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
     (dy, x), dw = operands, results[0]
     assert dw is not None
-    if depthwise.fits(op.groups, dw):
+    if ops.is_depthwise(op, x.array.shape):
         return depthwise.bind_wgrad(op.window, dy.array, x.array, dw, scratch)
     work: list[Work] = []
     for k, c in _groups(op.groups, dw):

@@ -14,10 +14,6 @@ from cnnc.runtime.scalars import Scalars
 CHUNK_BYTES = 1 << 20
 
 
-def fits(groups: int, w: Array) -> bool:
-    return groups > 1 and w.shape[3] == 1
-
-
 def bind_forward(window: Window, x: Array, w: Array, y: Array, scratch: Scratch) -> Run:
     """``y[..., g*m + j] = sum over taps of x[..., g] * w[g*m + j, tap]``."""
     return _bind(window, w, y, x, scratch, into_image=False)
