@@ -15,6 +15,7 @@ class Place:
 
     ``operands`` gives the span of what an attribute came from (``kernel``, ``stride``, ``pad``, ``groups``,
     ``width``); what a default line gave is not in it and is blamed on ``head``, the keyword or letter.
+    ``alias`` is another name that references may use for it: ``sep1`` for ``sep1.pointwise``.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Place:
     operands: Mapping[str, Span] = field(default_factory=dict)
     assertion: tuple[int, ...] | None = None
     assertion_span: Span | None = None
+    alias: str = ""
 
     def blame(self, attribute: str) -> Span:
         return self.operands.get(attribute, self.head)
@@ -42,6 +44,14 @@ class Norm:
 
     eps: float = 1e-5
     momentum: float = 0.1
+
+
+@dataclass(frozen=True)
+class Activate:
+    """An activation and its number: the slope of leaky_relu, prelu's first slope, elu's alpha, sign's threshold."""
+
+    kind: str
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,4 +124,70 @@ class FailedLayer:
     place: Place
 
 
-Resolved = ConvLayer | DenseLayer | PoolLayer | NormLayer | DropoutLayer | BareLayer | FailedLayer
+@dataclass(frozen=True)
+class FromLayer:
+    """What follows reads the layer ``source`` (its full name, ``input`` for the program's input)."""
+
+    place: Place
+    source: str
+
+
+@dataclass(frozen=True)
+class ShortcutLayer:
+    """``shortcut A|B|C`` of the value that the next layer would read, to the shape of the layer ``like``.
+
+    It stands in the stream after all layers of the other arms; ``affine`` is what ``CONV:`` says of bias and bn.
+    """
+
+    place: Place
+    option: str
+    like: str
+    affine: Affine
+
+
+@dataclass(frozen=True)
+class Term:
+    """One operand of a merge: the layer ``source`` times ``factor``."""
+
+    source: str
+    factor: float
+    span: Span
+
+
+@dataclass(frozen=True)
+class MergeLayer:
+    """``add``, ``concat`` or ``mul`` of layers by name; its arms stand before it in the stream."""
+
+    place: Place
+    keyword: str
+    terms: tuple[Term, ...]
+    activation: Activate | None
+
+
+@dataclass(frozen=True)
+class HeadStart:
+    """What follows up to HeadEnd is a training head; the main flow goes on where it left off."""
+
+    place: Place
+    weight: float
+
+
+@dataclass(frozen=True)
+class HeadEnd:
+    place: Place
+
+
+Resolved = (
+    ConvLayer
+    | DenseLayer
+    | PoolLayer
+    | NormLayer
+    | DropoutLayer
+    | BareLayer
+    | FailedLayer
+    | FromLayer
+    | ShortcutLayer
+    | MergeLayer
+    | HeadStart
+    | HeadEnd
+)
