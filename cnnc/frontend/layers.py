@@ -118,76 +118,74 @@ class BareLayer:
 
 
 @dataclass(frozen=True)
+class FromLayer:
+    """What follows reads the layer of that full name (or ``input``), not the one before."""
+
+    place: Place
+    source: str
+
+
+@dataclass(frozen=True)
+class MergeLayer:
+    """``add``, ``concat`` or ``mul`` of layers by full name, each times its factor; reads nothing else."""
+
+    place: Place
+    kind: str
+    operands: tuple[tuple[float, str], ...]
+    activation: str | None = None
+    alpha: float | None = None  # what the activation's parentheses hold
+
+
+@dataclass(frozen=True)
+class ShortcutLayer:
+    """``shortcut A|B|C``: becomes nothing, a strided copy or a projection, so that it gets the shape of ``like``."""
+
+    place: Place
+    option: str
+    like: str
+    bias: bool
+    norm: Norm | None
+
+
+@dataclass(frozen=True)
+class StridedCopyLayer:
+    """``shortcut A s=2 width=64``: every s-th pixel, zeros for the new channels."""
+
+    place: Place
+    stride: Pair
+    width: int
+
+
+@dataclass(frozen=True)
+class HeadStart:
+    """What follows until ``HeadEnd`` belongs to a training head; its last layer is the head's output."""
+
+    place: Place
+    name: str
+    weight: float
+
+
+@dataclass(frozen=True)
+class HeadEnd:
+    """The main flow goes on as it was before the head."""
+
+    place: Place
+    name: str
+
+
+@dataclass(frozen=True)
+class CheckShape:
+    """The assertion behind a call or repetition, about the layer before; after an error it restores the shape."""
+
+    place: Place
+
+
+@dataclass(frozen=True)
 class FailedLayer:
     """Stands for a statement with errors that are already noted; what follows it raises nothing more."""
 
     place: Place
 
 
-@dataclass(frozen=True)
-class FromLayer:
-    """What follows reads the layer ``source`` (its full name, ``input`` for the program's input)."""
-
-    place: Place
-    source: str
-
-
-@dataclass(frozen=True)
-class ShortcutLayer:
-    """``shortcut A|B|C`` of the value that the next layer would read, to the shape of the layer ``like``.
-
-    It stands in the stream after all layers of the other arms; ``affine`` is what ``CONV:`` says of bias and bn.
-    """
-
-    place: Place
-    option: str
-    like: str
-    affine: Affine
-
-
-@dataclass(frozen=True)
-class Term:
-    """One operand of a merge: the layer ``source`` times ``factor``."""
-
-    source: str
-    factor: float
-    span: Span
-
-
-@dataclass(frozen=True)
-class MergeLayer:
-    """``add``, ``concat`` or ``mul`` of layers by name; its arms stand before it in the stream."""
-
-    place: Place
-    keyword: str
-    terms: tuple[Term, ...]
-    activation: Activate | None
-
-
-@dataclass(frozen=True)
-class HeadStart:
-    """What follows up to HeadEnd is a training head; the main flow goes on where it left off."""
-
-    place: Place
-    weight: float
-
-
-@dataclass(frozen=True)
-class HeadEnd:
-    place: Place
-
-
-Resolved = (
-    ConvLayer
-    | DenseLayer
-    | PoolLayer
-    | NormLayer
-    | DropoutLayer
-    | BareLayer
-    | FailedLayer
-    | FromLayer
-    | ShortcutLayer
-    | MergeLayer
-    | HeadStart
-    | HeadEnd
-)
+Structure = FromLayer | MergeLayer | ShortcutLayer | StridedCopyLayer | HeadStart | HeadEnd | CheckShape | FailedLayer
+Resolved = ConvLayer | DenseLayer | PoolLayer | NormLayer | DropoutLayer | BareLayer | Structure
