@@ -10,25 +10,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cnnc.codegen import activations
 from cnnc.codegen.context import Context
 from cnnc.codegen.kernel import Kernel
 from cnnc.codegen.rows import Rows, operand
 from cnnc.ir import ops
 from cnnc.ir.ops import Op
 from cnnc.ir.plan import Buffer
-
-ACTIVATION = {
-    "relu": "tl.where({x} <= 0.0, 0.0, {x})",
-    "tanh": "tanh_of({x})",
-    "sigmoid": "sigmoid_of({x})",
-}
-ACTIVATION_GRAD = {
-    # A product, since ptxas serialises wgmma (C7514) where the accumulator itself is selected.
-    "relu": "{dy} * tl.where({y} <= 0.0, 0.0, 1.0)",
-    "tanh": "{dy} * (1.0 - {y}) * (1.0 + {y})",
-    "sigmoid": "{dy} * {y} * (1.0 - {y})",
-}
-HELPERS = {"tanh": ["tanh_of"], "sigmoid": ["sigmoid_of"]}
 
 
 @dataclass
@@ -45,7 +33,8 @@ class Tail:
         """The variable that holds a value: computed before, or loaded now."""
         if number not in self.values:
             buffer = self.context.inputs[number]
-            self.values[number] = self._tile(buffer, name) if buffer.batched else self._vector(buffer, name)
+            load = self._tile if buffer.batched else self._vector if len(buffer.shape) == 1 else self._positions
+            self.values[number] = load(buffer, name)
         return self.values[number]
 
     def _tile(self, buffer: Buffer, name: str) -> str:
@@ -65,6 +54,17 @@ class Tail:
         self.kernel.write(f"{variable} = {load}[None, :]")
         return variable
 
+    def _positions(self, buffer: Buffer, name: str) -> str:
+        """An unbatched image: the same for every image of the batch."""
+        pointer = self.kernel.pointer(name, buffer)
+        variable = f"{pointer}_tile"
+        self.kernel.write(
+            f"{pointer}_row = ({self.rows.h}.to(tl.int64) * {self.rows.width} + {self.rows.w}) * {self.channels}\n"
+            f"{pointer}_at = {pointer} + {pointer}_row[:, None] + channel[None, :]\n"
+            f"{variable} = tl.load({pointer}_at, mask=tile_live, other=0.0).to(tl.float32)"
+        )
+        return variable
+
     def store(self, number: int, buffer: Buffer) -> None:
         """Write one value to its buffer, rounded to the buffer's dtype."""
         pointer = operand(self.kernel, "out", buffer)
@@ -79,19 +79,44 @@ Arguments = list[str]
 Part = Callable[[Tail, Op, Arguments, str], str]
 
 
-def _bias(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
+def _sum(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
     return f"{arguments[0]} + {arguments[1]}"
+
+
+def _product(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
+    return f"{arguments[0]} * {arguments[1]}"
+
+
+def _identity(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
+    return arguments[0]
+
+
+def _scale(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
+    assert isinstance(op, ops.Scale)
+    tail.kernel.constant(**{f"FACTOR{tag}": op.factor})
+    return f"{arguments[0]} * FACTOR{tag}"
 
 
 def _activation(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
     assert isinstance(op, ops.Activation)
-    tail.kernel.helpers.extend(HELPERS.get(op.kind, []))
-    return ACTIVATION[op.kind].format(x=arguments[0])
+    return activations.activation(tail.kernel, op, arguments[0], tag)
 
 
 def _activation_grad(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
     assert isinstance(op, ops.ActivationGrad)
-    return ACTIVATION_GRAD[op.kind].format(dy=arguments[0], y=arguments[1])
+    return activations.activation_grad(tail.kernel, op, arguments[0], arguments[1], tag)
+
+
+def _prelu(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
+    return activations.PRELU.format(x=arguments[0], slope=arguments[1])
+
+
+def _prelu_grad(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
+    return activations.PRELU_GRAD.format(dy=arguments[0], x=arguments[1], slope=arguments[2])
+
+
+def _prelu_slope_grad(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
+    return activations.PRELU_SLOPE_GRAD.format(dy=arguments[0], x=arguments[1])
 
 
 def _dropout(tail: Tail, op: Op, arguments: Arguments, tag: str) -> str:
@@ -135,13 +160,31 @@ def _batch_norm_input_grad(tail: Tail, op: Op, arguments: Arguments, tag: str) -
 
 # One row per op that a tile's tail can compute: its operand names, its expression.
 PARTS: dict[type[Op], tuple[tuple[str, ...], Part]] = {
-    ops.BiasAdd: (("x", "bias"), _bias),
+    ops.BiasAdd: (("x", "bias"), _sum),
+    ops.PositionBias: (("x", "bias"), _sum),
     ops.Activation: (("x",), _activation),
     ops.ActivationGrad: (("dy", "y"), _activation_grad),
-    ops.Add: (("x", "residual"), _bias),
+    ops.PRelu: (("x", "slope"), _prelu),
+    ops.PReluGrad: (("dy", "x", "slope"), _prelu_grad),
+    ops.PReluSlopeGrad: (("dy", "x"), _prelu_slope_grad),
+    ops.Identity: (("x",), _identity),
+    ops.Scale: (("x",), _scale),
+    ops.ChannelScale: (("x", "factor"), _product),
+    ops.Mul: (("x", "factor"), _product),
+    ops.Add: (("x", "residual"), _sum),
     ops.Dropout: (("x",), _dropout),
     ops.BatchNorm: (("x", "gamma", "beta", "mean", "var"), _batch_norm),
     ops.BatchNormInputGrad: (("dy", "x", "mean", "var", "gamma", "dgamma", "dbeta"), _batch_norm_input_grad),
+}
+
+
+LABELS = {
+    "bias_add": "bias",
+    "p_relu": "prelu",
+    "p_relu_grad": "prelu_grad",
+    "p_relu_slope_grad": "prelu_slope_grad",
+    "batch_norm": "bn",
+    "batch_norm_input_grad": "bn_input_grad",
 }
 
 
@@ -151,7 +194,7 @@ def label(op: Op) -> str:
         return op.kind
     if isinstance(op, ops.ActivationGrad):
         return f"{op.kind}_grad"
-    return {"bias_add": "bias", "batch_norm": "bn", "batch_norm_input_grad": "bn_input_grad"}.get(op.name, op.name)
+    return LABELS.get(op.name, op.name)
 
 
 def chain_name(context: Context, first: str = "") -> str:

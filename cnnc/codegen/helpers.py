@@ -21,6 +21,36 @@ def sigmoid_of(x):
     e = tl.exp(-tl.abs(x))
     return tl.where(x < 0.0, e, 1.0) / (1.0 + e)
 ''',
+    "elu_of": '''
+@triton.jit
+def elu_of(x, ALPHA: tl.constexpr):
+    """x above 0, ALPHA (e^x - 1) below; near 0, where the difference cancels, its series."""
+    tail = 0.008333334 + x * (0.0013888889 + x * (0.00019841270 + x * 0.000024801587))
+    series = x * (1.0 + x * (0.5 + x * (0.16666667 + x * (0.041666668 + x * tail))))
+    below = ALPHA * tl.where(x > -0.35, series, tl.exp(x) - 1.0)
+    return tl.where(x > 0.0, x, below)
+''',
+    "hard_sigmoid_of": '''
+@triton.jit
+def hard_sigmoid_of(x):
+    """A line through (0, 1/2) of slope 1/5, cut off at 0 and 1."""
+    y = 0.2 * x + 0.5
+    return tl.where(y <= 0.0, 0.0, tl.where(y >= 1.0, 1.0, y))
+''',
+    "inverse_deviation_of": '''
+@triton.jit
+def inverse_deviation_of(x, ALPHA: tl.constexpr):
+    """One over the square root of x, or over ALPHA where that is larger."""
+    deviation = tl.sqrt_rn(x)
+    return 1.0 / tl.where(deviation <= ALPHA, ALPHA, deviation)
+''',
+    "inverse_deviation_slope": '''
+@triton.jit
+def inverse_deviation_slope(x, ALPHA: tl.constexpr):
+    """The derivative of inverse_deviation_of: -1/2 x^(-3/2), or 0 where ALPHA is larger."""
+    deviation = tl.sqrt_rn(x)
+    return tl.where(deviation <= ALPHA, 0.0, -0.5 / (x * deviation))
+''',
     "window_count": '''
 @triton.jit
 def window_count(start, low, high, TAPS: tl.constexpr, DILATION: tl.constexpr):

@@ -104,6 +104,37 @@ def emit_fold_shift(context: Context) -> None:
     context.add(kernel, grid)
 
 
+def emit_mask_weight(context: Context) -> None:
+    """w times 0 or 1 by filter and channel."""
+    w, mask = context.operands
+    (out,) = context.outputs
+    kernel = Kernel("mask_weight", "A weight without the connections that its mask leaves out.")
+    _pointers(kernel, w=w, mask=mask, out=out)
+    grid = _begin(context, kernel, math.prod(w.shape))
+    kernel.counts(INNER=math.prod(w.shape[1:]), C=w.shape[-1])
+    lines = ["pair = at // INNER * C + at % C", _load("w"), _load("mask", "pair"), _store("out", "w_ * mask_")]
+    kernel.write("\n".join(lines))
+    context.add(kernel, grid)
+
+
+def emit_binarize(context: Context) -> None:
+    """The signs of the master weights; that of 0 is 1."""
+    (w,) = context.operands
+    (out,) = context.outputs
+    kernel = Kernel("binarize", "Signs of master weights.")
+    _pointers(kernel, w=w, out=out)
+    grid = _begin(context, kernel, math.prod(w.shape))
+    kernel.write("\n".join([_load("w"), _store("out", "tl.where(w_ >= 0.0, 1.0, -1.0)")]))
+    context.add(kernel, grid)
+
+
+# Selected, not a minimum and maximum, so that NaN stays NaN.
+CLIP = [
+    "inside = tl.where(updated > 1.0, 1.0, tl.where(updated < -1.0, -1.0, updated))",
+    "updated = tl.where((at >= CLIPPED_FROM) & (at < CLIPPED_TO), inside, updated)",
+]
+
+
 def emit_sgd_update(context: Context) -> None:
     """SGD with momentum over the whole arena; decay ends at one boundary."""
     op = context.anchor
@@ -115,6 +146,10 @@ def emit_sgd_update(context: Context) -> None:
     for name in ("lr", "momentum", "weight_decay", "loss_scale"):
         kernel.runtime(name)
     kernel.integer("DECAYED", op.decayed, 64, hint=False)
+    clips = op.clipped[0] < op.clipped[1]
+    if clips:
+        kernel.integer("CLIPPED_FROM", op.clipped[0], 64, hint=False)
+        kernel.integer("CLIPPED_TO", op.clipped[1], 64, hint=False)
     grid = _begin(context, kernel, math.prod(p.shape))
     lines = [
         _load("p"),
@@ -124,7 +159,7 @@ def emit_sgd_update(context: Context) -> None:
         "velocity = momentum * v_ + gradient",
     ]
     if new_p is not None:
-        lines.append(_store("new_p", "p_ - lr * velocity"))
+        lines += ["updated = p_ - lr * velocity", *(CLIP if clips else []), _store("new_p", "updated")]
     if new_v is not None:
         lines.append(_store("new_v", "velocity"))
     kernel.write("\n".join(lines))

@@ -38,6 +38,20 @@ def test_sgd_is_torchs(momentum: float, device: str) -> None:
     assert relative_error(p, torch.cat([group.detach() for group in groups]).numpy()) < 1e-6
 
 
+def test_sgd_keeps_clipped_parameters_in_range(device: str) -> None:
+    rng = np.random.default_rng(18)
+    p, g = 2 * rng.standard_normal(COUNT).astype(np.float32), rng.standard_normal(COUNT).astype(np.float32)
+    op = ops.SgdUpdate(DECAYED, (1024, 1536))
+    scalars = Scalars(1, lr=0.1, momentum=0.9, weight_decay=0.01)
+    operands = [vector(p), vector(g), vector(np.zeros(COUNT, np.float32))]
+    (found, _) = run_step(op, operands, device=device, scalars=scalars, in_place={0: 0, 1: 2})
+    assert found is not None
+    expected = p - 0.1 * (g + np.where(np.arange(COUNT) < DECAYED, 0.01, 0) * p.astype(np.float64))
+    expected[1024:1536] = np.clip(expected[1024:1536], -1, 1)
+    assert relative_error(found, expected) < 1e-6
+    assert np.abs(found).max() > 2
+
+
 def test_cast_rounds_to_nearest(device: str) -> None:
     x = np.random.default_rng(18).standard_normal(COUNT).astype(np.float32)
     x[:2] = [1 + 2**-8, 1 + 3 * 2**-8]  # halfway: to even, down and up

@@ -58,8 +58,16 @@ EXAMPLES: dict[type[ops.Op], tuple[ops.Op, Sequence[TensorType]]] = {
     ops.FoldScale: (ops.FoldScale(), (W, _fixed(36), _fixed(36))),
     ops.FoldShift: (ops.FoldShift(), (V, V, V, V, V)),
     ops.BiasAdd: (ops.BiasAdd(), (X, V)),
+    ops.PositionBias: (ops.PositionBias(), (X, _fixed(*X.shape))),
     ops.Activation: (ops.Activation("tanh"), (X,)),
     ops.ActivationGrad: (ops.ActivationGrad("relu"), (X, X)),
+    ops.PRelu: (ops.PRelu(), (X, V)),
+    ops.PReluGrad: (ops.PReluGrad(), (X, X, V)),
+    ops.PReluSlopeGrad: (ops.PReluSlopeGrad(), (X, X)),
+    ops.Identity: (ops.Identity(), (X,)),
+    ops.Scale: (ops.Scale(0.2), (X,)),
+    ops.ChannelScale: (ops.ChannelScale(), (X, V)),
+    ops.Mul: (ops.Mul(), (X, X)),
     ops.Add: (ops.Add(), (X, X)),
     ops.Dropout: (ops.Dropout(0.5, 1), (X,)),
     ops.Flatten: (ops.Flatten(), (X,)),
@@ -72,6 +80,16 @@ EXAMPLES: dict[type[ops.Op], tuple[ops.Op, Sequence[TensorType]]] = {
     ops.RbfGrad: (ops.RbfGrad(), (_image(10), VECTOR, _fixed(10, 20))),
     ops.Zeros: (ops.Zeros((5, 7)), ()),
     ops.ChannelSum: (ops.ChannelSum(), (X,)),
+    ops.BatchSum: (ops.BatchSum(), (X,)),
+    ops.MaskWeight: (ops.MaskWeight(), (W, _fixed(36, 20))),
+    ops.Binarize: (ops.Binarize(), (_fixed(*W.shape),)),
+    ops.Concat: (ops.Concat(), (X, _image(8, 8, 3))),
+    ops.ChannelSlice: (ops.ChannelSlice(4, 7), (X,)),
+    ops.ChannelShuffle: (ops.ChannelShuffle(5), (X,)),
+    ops.Maxout: (ops.Maxout(2), (X,)),
+    ops.MaxoutGrad: (ops.MaxoutGrad(2), (_image(8, 8, 10), X)),
+    ops.Lrn: (ops.Lrn(), (X,)),
+    ops.LrnGrad: (ops.LrnGrad(beta=0.5), (X, X)),
     ops.SgdUpdate: (ops.SgdUpdate(64), (ARENA, ARENA, ARENA)),
     ops.CastArena: (ops.CastArena(), (ARENA,)),
 }
@@ -116,15 +134,22 @@ def _stored(node: ast.Name) -> bool:
     return isinstance(node.ctx, ast.Store)
 
 
+ANCHORS = (
+    *(ops.Conv, ops.ConvDgrad, ops.Linear, ops.LinearDgrad, ops.MaxPool, ops.AvgPool, ops.AvgPoolGrad),
+    *(ops.ChannelSlice, ops.ChannelShuffle, ops.Maxout, ops.MaxoutGrad, ops.Lrn, ops.LrnGrad),
+)
+
+
 @pytest.mark.parametrize("part", TILE_PARTS, ids=lambda kind: kind.__name__)
 def test_text_of_epilogues(part: type[ops.Op]) -> None:
     """No name of an epilogue's operand meets a name of its anchor's."""
     follower, types = EXAMPLES[part]
-    for anchor in (ops.Conv, ops.ConvDgrad, ops.Linear, ops.LinearDgrad, ops.MaxPool, ops.AvgPool, ops.AvgPoolGrad):
+    for anchor in ANCHORS:
         op, operands = EXAMPLES[anchor]
         results = op.infer(*operands)
         channels = results[0].shape[-1]
-        others = tuple(results[0] if kind.batched else _fixed(channels) for kind in types[1:])
+        image = {True: results[0], False: _fixed(*results[0].shape)}
+        others = tuple(image[kind.batched] if len(kind.shape) == 3 else _fixed(channels) for kind in types[1:])
         start = len(operands) + len(others)
         numbers = (start, *range(len(operands), start))
         fused = Fused(

@@ -16,39 +16,136 @@ from cnnc.ir.plan import Tile
 from cnnc.ir.types import Element
 from cnnc.ir.window import Window
 from cnnc.passes.epilogues import TILE_ANCHORS, TILE_PARTS, reason_against
+from cnnc.runtime.arrays import bfloat16_bits, bfloat16_values
+from cnnc.runtime.oracle import evaluate_op
 from cnnc.runtime.scalars import Scalars
 from tests.codegen.one_step import Operand, image, plan_of, relative_error, run_plan, run_step, vector
 
 TOLERANCE = 1e-6
 SHAPES = [(3, 5, 4, 7), (65, 3), (1, 1, 1, 1)]
-FUNCTIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+ALPHA = {"leaky_relu": 0.125, "elu": 0.75, "sign": 0.25, "inverse_deviation": 0.5}
+FUNCTIONS: dict[str, Any] = {
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "leaky_relu": lambda x: functional.leaky_relu(x, ALPHA["leaky_relu"]),
+    "elu": lambda x: functional.elu(x, ALPHA["elu"]),
+    "scaled_tanh": lambda x: 1.7159 * torch.tanh(2 * x / 3),
+    "hard_sigmoid": lambda x: (0.2 * x + 0.5).clamp(0, 1),
+    "softsign": functional.softsign,
+    "sign": lambda x: torch.where(x >= ALPHA["sign"], 1.0, -1.0).double(),
+    "sqrt": torch.sqrt,
+    "inverse_deviation": lambda x: 1 / x.sqrt().clamp(min=ALPHA["inverse_deviation"]),
+}
+POSITIVE = ("sqrt", "inverse_deviation")
 
-SLOPES = {"relu": lambda y: y > 0, "tanh": lambda y: 1 - y * y, "sigmoid": lambda y: y * (1 - y)}
+
+def _activation(kind: str) -> ops.Activation:
+    return ops.Activation(kind, ALPHA.get(kind, 0.0))
 
 
 def _normal(*shape: int, seed: int = 8) -> np.ndarray[Any, Any]:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+def test_every_activation_has_a_reference() -> None:
+    assert set(FUNCTIONS) == set(ops.ACTIVATIONS)
+
+
 @pytest.mark.parametrize("kind", FUNCTIONS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_activation(kind: str, shape: tuple[int, ...], device: str, target: str) -> None:
     x, dy = 3 * _normal(*shape), _normal(*shape, seed=9)
+    x = np.abs(x) if kind in POSITIVE else x
     expected = FUNCTIONS[kind](torch.tensor(x).double())
     options: dict[str, Any] = {"device": device, "target": target}
-    (y,) = run_step(ops.Activation(kind), [image(x)], **options)
+    (y,) = run_step(_activation(kind), [image(x)], **options)
     assert y is not None
-    (dx,) = run_step(ops.ActivationGrad(kind), [image(dy), image(y)], **options)
+    gradient = ops.ActivationGrad(kind, ALPHA.get(kind, 0.0))
+    value = x if kind in ops.FROM_INPUT else y
+    (dx,) = run_step(gradient, [image(dy), image(value)], **options)
     assert dx is not None
     assert relative_error(y, expected.numpy()) < TOLERANCE
-    assert relative_error(dx, dy * SLOPES[kind](y.astype(np.float64))) < TOLERANCE
+    (slopes,) = evaluate_op(gradient, (dy.astype(np.float64), value.astype(np.float64)), Scalars(len(x)))
+    assert relative_error(dx, slopes) < TOLERANCE
 
 
-@pytest.mark.parametrize("kind", ["tanh", "sigmoid"])
+def test_ends_and_kinks(device: str) -> None:
+    """Where a derivative jumps, where both sides are constant, and no number."""
+    cases: list[tuple[str, float, list[float], list[float], list[float]]] = [
+        ("leaky_relu", 0.5, [-2.0, 0.0, -0.0, 2.0], [-1.0, 0.0, 0.0, 2.0], [0.5, 0.5, 0.5, 1.0]),
+        ("elu", 0.5, [0.0, 3.0], [0.0, 3.0], [0.5, 1.0]),
+        ("hard_sigmoid", 0.0, [-2.5, -9.0, 2.5, 9.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]),
+        ("sign", 0.0, [-0.0, 0.0, -1.0, 1.0, -1.5, 1.5], [1, 1, -1, 1, -1, 1], [1, 1, 1, 1, 0, 0]),
+        ("sign", 2.0, [1.5, 2.0, 1.0, 0.5], [-1, 1, -1, -1], [1, 1, 1, 0]),
+        ("sqrt", 0.0, [0.0, 4.0], [0.0, 2.0], [0.0, 0.25]),
+        ("inverse_deviation", 0.5, [0.0, 0.25, 1.0], [2.0, 2.0, 1.0], [0.0, 0.0, -0.5]),
+    ]
+    for kind, alpha, x, y, slope in cases:
+        values, outputs = np.array([x], np.float32), np.array([y], np.float32)
+        (found,) = run_step(ops.Activation(kind, alpha), [image(values)], device=device)
+        value = values if kind in ops.FROM_INPUT else outputs
+        (dx,) = run_step(ops.ActivationGrad(kind, alpha), [image(np.ones_like(value)), image(value)], device=device)
+        np.testing.assert_array_equal(found, outputs)
+        np.testing.assert_array_equal(dx, np.array([slope], np.float32))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_prelu(shape: tuple[int, ...], device: str, target: str) -> None:
+    x, dy, slope = _normal(*shape), _normal(*shape, seed=9), _normal(shape[-1], seed=10)
+    x.ravel()[0] = 0
+    options: dict[str, Any] = {"device": device, "target": target}
+    (y,) = run_step(ops.PRelu(), [image(x), vector(slope)], **options)
+    (dx,) = run_step(ops.PReluGrad(), [image(dy), image(x), vector(slope)], **options)
+    (products,) = run_step(ops.PReluSlopeGrad(), [image(dy), image(x)], **options)
+    assert np.array_equal(y, np.where(x > 0, x, slope * x))
+    assert np.array_equal(dx, np.where(x > 0, dy, slope * dy))
+    assert np.array_equal(products, dy * np.minimum(x, 0))
+
+
+@pytest.mark.parametrize("layout", ["HWNC", "NHWC"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products_and_copies(shape: tuple[int, ...], layout: str, device: str, target: str) -> None:
+    a, b, factor = _normal(*shape), _normal(*shape, seed=9), _normal(shape[-1], seed=10)
+    options: dict[str, Any] = {"device": device, "target": target, "layout": layout}
+    assert np.array_equal(run_step(ops.Mul(), [image(a), image(b)], **options)[0], a * b)
+    assert np.array_equal(run_step(ops.ChannelScale(), [image(a), vector(factor)], **options)[0], a * factor)
+    assert np.array_equal(run_step(ops.Scale(-0.25), [image(a)], **options)[0], -0.25 * a)
+    assert np.array_equal(run_step(ops.Identity(), [image(a)], **options)[0], a)
+
+
+@pytest.mark.parametrize("layout", ["HWNC", "NHWC"])
+@pytest.mark.parametrize("shape", [*SHAPES, (130, 3, 2, 5)])
+def test_a_bias_for_each_position(shape: tuple[int, ...], layout: str, device: str, target: str) -> None:
+    x, bias = _normal(*shape), _normal(*shape[1:], seed=10)
+    options: dict[str, Any] = {"device": device, "target": target, "layout": layout}
+    (y,) = run_step(ops.PositionBias(), [image(x), vector(bias)], **options)
+    (total,) = run_step(ops.BatchSum(), [image(x)], **options)
+    assert np.array_equal(y, x + bias)
+    assert total is not None
+    assert relative_error(total, x.astype(np.float64).sum(0)) < TOLERANCE
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (7, 3, 2, 5), (13, 11), (257, 3, 3, 2)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_mask_and_sign(shape: tuple[int, ...], dtype: str, device: str) -> None:
+    """The weight in the compute dtype, its gradient and master in single precision."""
+    w, mask = _normal(*shape), (_normal(shape[0], shape[-1]) > 0).astype(np.float32)
+    w.ravel()[0] = -0.0
+    (dw,) = run_step(ops.MaskWeight(), [vector(w), vector(mask)], device=device, dtype=dtype)
+    assert np.array_equal(dw, np.einsum("k...c,kc->k...c", w, mask))
+    (signs,) = run_step(ops.Binarize(), [vector(w)], device=device, dtype=dtype)
+    assert np.array_equal(signs, np.where(w < 0, -1, 1))
+    rounded = bfloat16_values(bfloat16_bits(w)) if dtype == "bfloat16" else w
+    (masked,) = run_step(ops.MaskWeight(), [vector(w, Element.REAL), vector(mask)], device=device, dtype=dtype)
+    assert np.array_equal(masked, np.einsum("k...c,kc->k...c", rounded, mask))
+
+
+@pytest.mark.parametrize("kind", ["tanh", "sigmoid", "elu", "scaled_tanh", "softsign"])
 def test_activation_everywhere(kind: str, device: str) -> None:
     """Relative to each element: tiny and huge arguments, both signs."""
     x = np.concatenate([np.logspace(-12, 3, 97), -np.logspace(-12, 1.9, 97)]).astype(np.float32).reshape(2, -1)
-    (y,) = run_step(ops.Activation(kind), [image(x)], device=device)
+    (y,) = run_step(_activation(kind), [image(x)], device=device)
     expected = FUNCTIONS[kind](torch.tensor(x).double()).numpy()
     assert y is not None
     np.testing.assert_allclose(y, expected, rtol=3e-6, atol=1e-37)
@@ -139,10 +236,10 @@ WINDOW = Window((3, 3), pad=(1, 1, 1, 1))
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("layout", ["HWNC", "NHWC"])
-@pytest.mark.parametrize("kind", FUNCTIONS)
+@pytest.mark.parametrize("kind", ["relu", "tanh", "sigmoid", "leaky_relu", "elu"])
 def test_conv_bias_activation(kind: str, layout: str, dtype: str, device: str, target: str) -> None:
     x, w, bias = _normal(2, 5, 6, 7), _normal(11, 3, 3, 7) / 8, _normal(11)
-    op = _chain(ops.Conv(WINDOW), 3, (ops.BiasAdd(), (3, 2)), (ops.Activation(kind), (4,)), results=(5,))
+    op = _chain(ops.Conv(WINDOW), 3, (ops.BiasAdd(), (3, 2)), (_activation(kind), (4,)), results=(5,))
     operands = [image(x), vector(w, Element.REAL), vector(bias)]
     plan = plan_of(op, [item.type for item in operands], dtype=dtype, layout=layout, target=target, n=2)
     module = generate(plan)
@@ -257,8 +354,16 @@ def _example(anchor: type[ops.Op]) -> tuple[ops.Op, list[Operand]]:
         ops.BatchNorm: (ops.BatchNorm(), [x, row, row, row, row]),
         ops.BatchNormInputGrad: (ops.BatchNormInputGrad(), [x, x, row, row, row, row, row]),
         ops.BiasAdd: (ops.BiasAdd(), [x, row]),
+        ops.PositionBias: (ops.PositionBias(), [x, vector(_normal(4, 4, 5))]),
         ops.Activation: (ops.Activation("tanh"), [x]),
         ops.ActivationGrad: (ops.ActivationGrad("tanh"), [x, x]),
+        ops.PRelu: (ops.PRelu(), [x, row]),
+        ops.PReluGrad: (ops.PReluGrad(), [x, x, row]),
+        ops.PReluSlopeGrad: (ops.PReluSlopeGrad(), [x, x]),
+        ops.Identity: (ops.Identity(), [x]),
+        ops.Scale: (ops.Scale(0.2), [x]),
+        ops.ChannelScale: (ops.ChannelScale(), [x, row]),
+        ops.Mul: (ops.Mul(), [x, x]),
         ops.Add: (ops.Add(), [x, x]),
         ops.Dropout: (ops.Dropout(0.25, 4), [x]),
     }
@@ -277,8 +382,16 @@ def test_every_part_follows_every_anchor(anchor: type[ops.Op], device: str) -> N
     tile = image(_normal(*plain.shape, seed=13))
     followers: list[tuple[ops.Op, list[Operand]]] = [
         (ops.BiasAdd(), [row]),
+        (ops.PositionBias(), [vector(_normal(*plain.shape[1:], seed=14))]),
         (ops.Activation("sigmoid"), []),
         (ops.ActivationGrad("tanh"), [tile]),
+        (ops.PRelu(), [row]),
+        (ops.PReluGrad(), [tile, row]),
+        (ops.PReluSlopeGrad(), [tile]),
+        (ops.Identity(), []),
+        (ops.Scale(0.2), []),
+        (ops.ChannelScale(), [row]),
+        (ops.Mul(), [tile]),
         (ops.Add(), [tile]),
         (ops.Dropout(0.5, 2), []),
         (ops.BatchNorm(), [row, row, row, row]),
