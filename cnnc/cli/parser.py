@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="cnnc", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"cnnc {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for add in (_check, _summary, _expand, _fmt, _compile, _verify, _run, _train):
+    for add in (_check, _summary, _graph, _expand, _fmt, _compile, _verify, _run, _train):
         add(commands)
     return parser
 
@@ -93,6 +93,20 @@ def _summary(commands: Commands) -> None:
     _program(parser)
     parser.add_argument("--train", action="store_true", help="count training heads too")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _graph(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "graph",
+        help="draw the network: repeats folded, shapes on edges",
+        description="Draw the network as papers do: repeated blocks once with their count, shapes on edges, a colour"
+        " for each kind of layer. svg and png need pygraphviz (pip install 'cnnc[graph]'), dot needs nothing.",
+    )
+    _program(parser)
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="NET.svg", help="picture to write; .svg, .png or .dot says its form"
+    )
+    parser.add_argument("--train", action="store_true", help="draw training heads too")
 
 
 def _expand(commands: Commands) -> None:

@@ -1,0 +1,276 @@
+"""Pictures: boxes, folded repeats, shapes on edges, and the files."""
+
+from __future__ import annotations
+
+import re
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cnnc.cli import main
+from cnnc.ir import ops
+from cnnc.ir.graph import Value
+from cnnc.ir.model import Model
+from cnnc.report.picture.boxes import Box, boxes_of
+from cnnc.report.picture.draw import picture_text
+from cnnc.report.picture.fold import Group, Leaf, Picture, fold
+from tests.report_networks import Net, inception, resnet
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def named(model: Model, *, train: bool = False) -> dict[str, Box]:
+    return {box.name: box for box in boxes_of(model, train=train)}
+
+
+def drawn(picture: Picture) -> list[tuple[str, int]]:
+    """Names of what is drawn and how often it comes, blocks before what is in them."""
+
+    def walk(items: tuple[Leaf | Group, ...]) -> Iterator[tuple[str, int]]:
+        for item in items:
+            if isinstance(item, Leaf):
+                yield picture.boxes[item.box].name, item.count
+            else:
+                yield f"[{item.label}]", item.count
+                yield from walk(item.items)
+
+    return list(walk(picture.items))
+
+
+def folded(model: Model) -> list[tuple[str, int]]:
+    return drawn(fold(boxes_of(model)))
+
+
+# -- boxes ----------------------------------------------------------------------------------------------
+
+
+def test_a_conv_its_batch_norm_and_activation_are_one_box() -> None:
+    net = Net(9, 9, 3)
+    y = net.conv("conv1", net.x, 4, 3, stride=2, bn=True)
+    y = net.node("dropout1", ops.Dropout(0.25, 0), net.fc("fc1", y, 5))
+    boxes = boxes_of(net.model(net.node("softmax1", ops.Softmax(), y)))
+    assert [(box.name, box.lines, box.shape) for box in boxes] == [
+        ("input", (), "9x9x3"),
+        ("conv1", ("3x3 conv, 4, /2", "bn, relu"), "5x5x4"),
+        ("fc1", ("fc 5", "dropout 0.25, softmax"), "5"),
+        ("output", (), "5"),
+    ]
+    assert [box.inputs for box in boxes] == [(), (0,), (1,), (2,)]
+
+
+def test_pre_activation_stands_before_its_conv() -> None:
+    net = Net(9, 9, 4)
+    x = net.conv("conv1", net.x, 4, 3)
+    y = net.node("relu1", ops.Activation("relu"), net.norm("bn1", x))
+    y = net.conv("conv2", y, 2, 3, relu=False)
+    boxes = named(net.model(net.node("concat1", ops.Concat(), x, y)))
+    assert boxes["conv2"].lines == ("bn, relu", "3x3 conv, 2")
+    assert boxes["concat1"].inputs == (1, 2)
+
+
+def test_a_value_that_two_layers_read_ends_its_box() -> None:
+    net = Net(9, 9, 4)
+    x = net.conv("conv1", net.x, 4, 3, relu=False)
+    y = net.norm("bn1", x)
+    boxes = named(net.model(net.node("add1", ops.Add(), x, y)))
+    assert boxes["conv1"].lines == ("3x3 conv, 4",)
+    assert boxes["bn1"].lines == ("bn",)
+
+
+def test_an_output_in_the_middle_ends_its_box() -> None:
+    net = Net(9, 9, 4)
+    x = net.conv("conv1", net.x, 4, 3, relu=False)
+    heads = [("aux1", x)]
+    model = net.model(net.norm("bn1", x), heads=heads)
+    assert list(named(model)) == ["input", "conv1", "output"]
+    assert list(named(model, train=True)) == ["input", "conv1", "bn1", "head aux1, 0.3 of the loss", "output"]
+
+
+def test_heads_are_drawn_with_train_alone() -> None:
+    net = Net(8, 8, 3)
+    shared = net.conv("conv1", net.x, 4, 3)
+    aux = net.fc("aux1.fc1", shared, 5)
+    model = net.model(net.fc("fc1", shared, 5), heads=[("aux1", aux)])
+    assert "aux1" not in picture_text(model)
+    assert "head aux1, 0.3 of the loss" in picture_text(model, train=True)
+
+
+def words(layer: str, op: ops.Op, net: Net, *operands: Value) -> tuple[str, ...]:
+    return named(net.model(net.node(layer, op, *operands)))[layer].lines
+
+
+def test_other_layers_in_words() -> None:
+    assert words("up", ops.Upsample((2, 2), "bilinear"), Net(4, 4, 2)) == ("bilinear up, x2x2",)
+    assert words("crop1", ops.Crop((1, 1), (2, 2)), Net(4, 4, 2)) == ("crop",)
+    assert words("lrn1", ops.Lrn(), Net(4, 4, 2)) == ("lrn",)
+    assert words("short", ops.PadShortcut((2, 2), 8), Net(4, 4, 2)) == ("subsample and zero-fill, 8, /2",)
+    net = Net(4, 4, 6)
+    net.conv("dw", net.x, 6, 3, groups=6, relu=False)
+    net.conv("gr", net.x, 6, 3, groups=2, relu=False, dilation=2)
+    boxes = named(net.model(net.x))
+    assert boxes["dw"].lines == ("3x3 depthwise conv, 6",)
+    assert boxes["gr"].lines == ("3x3 conv, 6, dilation 2, 2 groups",)
+
+
+def test_a_scaled_arm_is_said_in_its_add() -> None:
+    net = Net(4, 4, 2)
+    y = net.conv("conv1", net.x, 2, 1)
+    y = net.node("add1", ops.Add(), net.x, net.node("add1", ops.Scale(0.2), y))
+    box = named(net.model(net.node("add1", ops.Activation("relu"), y)))["add1"]
+    assert box.lines == ("add", "one arm x 0.2, relu")
+    assert sorted(box.inputs) == [0, 1]
+
+
+# -- folding --------------------------------------------------------------------------------------------
+
+
+def test_equal_convs_in_a_row_fold_without_scopes() -> None:
+    net = Net(19, 19, 48)
+    y = net.conv("conv1", net.x, 192, 5)
+    for number in range(2, 13):
+        y = net.conv(f"conv{number}", y, 192, 3)
+    model = net.model(net.conv("conv13", y, 1, 1, relu=False))
+    assert folded(model) == [("input", 1), ("conv1", 1), ("conv2", 11), ("conv13", 1), ("output", 1)]
+    assert "conv2 to conv12" in picture_text(model)
+    assert "&times;11" in picture_text(model)
+
+
+def test_resnet_152_folds_to_its_stages() -> None:
+    found = [item for item in folded(resnet((3, 8, 36, 3))) if item[0].startswith("[stage")]
+    assert [item for item in found if item[1] > 1] == [
+        ("[stage1.2 to stage1.3]", 2),
+        ("[stage2.2 to stage2.8]", 7),
+        ("[stage3.2 to stage3.36]", 35),
+        ("[stage4.2 to stage4.3]", 2),
+    ]
+
+
+def test_a_repeat_of_several_layers_without_scope_folds() -> None:
+    net = Net(8, 8, 4)
+    x = net.conv("first", net.x, 4, 5)
+    for number in range(6):
+        y = net.conv(f"b{number}", net.conv(f"a{number}", x, 4, 3), 4, 1, relu=False)
+        x = net.node(f"add{number}", ops.Add(), x, y)
+    found = folded(net.model(net.conv("last", x, 2, 1)))
+    assert found == [
+        ("input", 1), ("first", 1), ("[]", 6), ("a0", 1), ("b0", 1), ("add0", 1), ("last", 1), ("output", 1)
+    ]  # fmt: skip
+
+
+def test_repeats_in_repeats() -> None:
+    net = Net(8, 8, 4)
+    x = net.conv("first", net.x, 4, 5)
+    for number in range(3):
+        y = x
+        for inner in range(4):
+            y = net.conv(f"block{number}.conv{inner}", y, 4, 3)
+        x = net.node(f"block{number}.add1", ops.Add(), x, y)
+    found = folded(net.model(net.conv("last", x, 2, 1)))
+    assert found[2:5] == [("[block0 to block2]", 3), ("block0.conv0", 4), ("block0.add1", 1)]
+
+
+def test_other_shapes_or_strides_do_not_fold() -> None:
+    net = Net(32, 32, 8)
+    y = net.conv("conv2", net.conv("conv1", net.x, 8, 3), 8, 3, stride=2)
+    y = net.conv("conv4", net.conv("conv3", y, 8, 3), 8, 3, relu=False)
+    assert all(count == 1 for _, count in folded(net.model(y)))
+
+
+def test_a_value_that_is_read_from_outside_keeps_its_block() -> None:
+    net = Net(8, 8, 4)
+    values = [net.x]
+    for number in range(4):
+        values.append(net.conv(f"conv{number}", values[-1], 4, 3))
+    assert ("conv0", 4) in folded(net.model(values[-1]))
+    gathered = net.node("add1", ops.Add(), values[2], values[4])
+    found = folded(net.model(gathered))
+    assert ("conv0", 2) in found
+    assert ("conv2", 2) in found
+
+
+def test_blocks_that_read_an_older_value_do_not_fold() -> None:
+    net = Net(8, 8, 4)
+    first = net.conv("conv0", net.x, 4, 5)
+    x = first
+    for number in range(1, 4):
+        y = net.conv(f"block{number}.conv1", x, 4, 3)
+        x = net.node(f"block{number}.add1", ops.Add(), first, y)
+    assert all(count == 1 for _, count in folded(net.model(x)))
+
+
+def test_every_edge_leads_from_and_to_what_is_drawn() -> None:
+    text = picture_text(resnet((3, 8, 36, 3)))
+    nodes = set(re.findall(r"^ +(n\d+) \[", text, re.MULTILINE))
+    edges = re.findall(r"(n\d+) -> (n\d+)", text)
+    assert {end for edge in edges for end in edge} == nodes
+    assert len(nodes) == 2 + 2 + 4 * (5 + 4) + 2
+    # All but the input and its like are reached, and each block is joined to the next.
+    assert {target for _, target in edges} == nodes - {"n0"}
+
+
+def test_shapes_stand_on_edges_and_colours_in_the_legend() -> None:
+    net = Net(28, 28, 192)
+    text = picture_text(net.model(inception(net, "inception3a", net.x, (64, 96, 128, 16, 32, 32))))
+    for shape in ("28x28x64", "28x28x96", "28x28x128", "28x28x16", "28x28x32", "28x28x192", "28x28x256"):
+        assert f'label=" {shape}"' in text
+    legend = text[text.index("legend [") :]
+    assert [kind in legend for kind in ("convolution", "pool", "merge", "fully")] == [True, True, True, False]
+
+
+def test_a_thousand_layers_fold_quickly_to_a_few_boxes() -> None:
+    net = Net(32, 32, 16)
+    x = net.conv("conv1", net.x, 16, 3)
+    for number in range(300):
+        y = net.conv(f"stage1.{number}.conv2", net.conv(f"stage1.{number}.conv1", x, 16, 3), 16, 3, relu=False)
+        x = net.node(f"stage1.{number}.add1", ops.Add(), x, y)
+    assert len(folded(net.model(x))) == 8
+
+
+# -- files ----------------------------------------------------------------------------------------------
+
+LENET = str(ROOT / "models" / "lenet5.cnn")
+
+
+def test_svg_png_and_dot_are_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for suffix in ("svg", "png", "dot", "SVG"):
+        assert main(["graph", LENET, "-o", str(tmp_path / f"net.{suffix}")]) == 0
+    words = " ".join(ET.parse(tmp_path / "net.svg").getroot().itertext())
+    assert "5x5 conv, 6" in words
+    assert "28x28x6" in words
+    assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "net.dot").read_text().startswith("digraph")
+    assert len(list(tmp_path.iterdir())) == 4
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_same_network_gives_the_same_picture(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg"):
+        assert main(["graph", LENET, "-o", str(tmp_path / name)]) == 0
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["net.jpg", "net", "net.svg.txt"])
+def test_another_suffix_is_one_sentence(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["graph", LENET, "-o", str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err == f"cnnc: error: {tmp_path / name}: a picture ends in .svg, .png or .dot\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_layout_library_dot_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    assert main(["graph", LENET, "-o", str(tmp_path / "net.svg")]) == 2
+    assert "pip install 'cnnc[graph]'" in capsys.readouterr().err
+    assert main(["graph", LENET, "-o", str(tmp_path / "net.dot")]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["net.dot"]
+
+
+def test_words_of_the_program_are_escaped(tmp_path: Path) -> None:
+    net = Net(4, 4, 1, name='a"b<c>&\\')
+    text = picture_text(net.model(net.conv("c<1>&", net.x, 1, 1)))
+    assert "c&lt;1&gt;&amp;" in text
+    assert 'label="a\\"b<c>&\\\\:' in text
