@@ -34,8 +34,8 @@ normalised = tl.load(x + x_row[:, None] + channel[None, :], mask=mask, other=0.0
 SHARED = """
 shared = tl.full((BM, BN), 0.0, tl.float32)
 own = tl.full((BM, BN), 0.0, tl.float32)
-for step in range(SIZE):
-    c = channel + (BEFORE + 1 - SIZE + step)
+for place in range(SIZE):
+    c = channel + (BEFORE + 1 - SIZE + place)
     c_live = live[:, None] & ((c >= 0) & (c < C))[None, :]
 {base}
     dy_tile = tl.load(dy + dy_row[:, None] + c[None, :], mask=c_live, other=0.0).to(tl.float32) * power

@@ -38,7 +38,7 @@ def refusal(rewriter: Rewriter, node: Node) -> str | None:
             return f"{part.name} has other users"
     first = _parts(rewriter.old, node)[-1]
     if isinstance(first.op, ops.ConvDgrad):
-        return f"{first.name} is transposed: its weight has the output channels last, FoldScale scales the first axis"
+        return f"{first.name} is transposed: the channels of its result are the last axis of its weight, not the first"
     return None if isinstance(first.op, ops.Conv | ops.Linear) else f"{first.name} has no weights to fold into"
 
 

@@ -16,6 +16,7 @@ from cnnc.runtime.scalars import Scalars
 STEP = 1e-5  # error of a central difference: STEP^2 of truncation, 1e-16 / STEP of rounding
 TOLERANCE = 1e-8  # relative L2
 WINDOW = Window((3, 2), (2, 1), (1, 0, 1, 2), (1, 2))
+LRN = ops.Lrn(4, 0.3, 0.75, 1.5)
 POOL = Window((3, 3), (2, 2), (1, 1, 1, 1), ceil=True)
 SCALARS = Scalars(2, seed=4, step=1)
 LABEL = np.array([2, 0])
@@ -91,6 +92,21 @@ CASES: dict[str, tuple[Forward, tuple[tuple[int, ...], ...], int, Gradient]] = {
         1,
         lambda dy, x, w: gradient(ops.ConvWgrad(WINDOW, 2))(dy, x),
     ),
+    "deconv_dx": (
+        forward(ops.ConvDgrad(WINDOW, (7, 6), 2)),
+        ((2, 3, 7, 6), WEIGHT),
+        0,
+        lambda dy, x, w: gradient(ops.Conv(WINDOW, 2))(dy, w),
+    ),
+    "deconv_dw": (
+        forward(ops.ConvDgrad(WINDOW, (7, 6), 2)),
+        ((2, 3, 7, 6), WEIGHT),
+        1,
+        lambda dy, x, w: gradient(ops.ConvWgrad(WINDOW, 2))(x, dy),
+    ),
+    "maxout_grad": (forward(ops.Maxout(2)), (IMAGE,), 0, lambda dy, x: gradient(ops.MaxoutGrad(2))(dy, x)),
+    "lrn_grad": (forward(LRN), (IMAGE,), 0, lambda dy, x: gradient(ops.LrnGrad(4, 0.3, 0.75, 1.5))(dy, x)),
+    "shuffle": (forward(ops.ChannelShuffle(2)), (IMAGE,), 0, lambda dy, x: gradient(ops.ChannelShuffle(2))(dy)),
     "linear_dgrad": (forward(ops.Linear()), (IMAGE, (3, 4)), 0, lambda dy, x, w: gradient(ops.LinearDgrad())(dy, w)),
     "linear_wgrad": (forward(ops.Linear()), (IMAGE, (3, 4)), 1, lambda dy, x, w: gradient(ops.LinearWgrad())(dy, x)),
     "bias": (forward(ops.BiasAdd()), (IMAGE, (4,)), 1, lambda dy, x, b: gradient(ops.ChannelSum())(dy)),
