@@ -230,7 +230,7 @@ def _depthwise_wgrad_tile(op: ops.ConvWgrad, rows: int, channels: int, target: s
         n = min(power_of_two(channels), 512)
         return Tile(min(power_of_two(rows), 8 * INTERPRET_SUM_ROWS), n, taps, warps=1, stages=1)
     n = min(64, power_of_two(channels))
-    m = 1024 // n
+    m = (1024 if taps <= 3 else 512) // n  # each tap has an address of its own for every element
     programs = -(-channels // n) * -(-op.window.taps // taps)
     return Tile(m, n, taps, _splits(programs, rows, 4 * m), warps=4, stages=2)
 

@@ -43,7 +43,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_against_torch(name: str) -> None:
     n, height, width, channels, filters, groups, window = CASES[name]
-    _check(n, (height, width), channels, filters, groups, window)
+    check_conv(n, (height, width), channels, filters, groups, window)
 
 
 def test_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,10 +52,11 @@ def test_small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scatter, "CHUNK_BYTES", 1)
     for name in ("plain", "asymmetric_padding", "groups", "one_channel", "rest_of_stride", "whole_image"):
         n, height, width, channels, filters, groups, window = CASES[name]
-        _check(n, (height, width), channels, filters, groups, window)
+        check_conv(n, (height, width), channels, filters, groups, window)
 
 
-def _check(n: int, size: tuple[int, int], channels: int, filters: int, groups: int, window: Window) -> None:
+def check_conv(n: int, size: tuple[int, int], channels: int, filters: int, groups: int, window: Window) -> None:
+    """A convolution and both gradients against PyTorch, on the oracle and the cpu."""
     x_type, y_type = image(*size, channels), image(*window.output(size), filters)
     w_type = parameter(filters, *window.kernel, channels // groups)
     x, w, dy = drawn(1, x_type, n), drawn(2, w_type, n), drawn(3, y_type, n)
