@@ -65,7 +65,7 @@ class Graph:
             raise ValueError(f"a node named {name} exists")
         types = op.infer(*(self.type_of(value) for value in operands))
         node = Node(name, op, tuple(operands), types, layer, span)
-        self._graph.add_node(name, node=node, order=len(self._graph))
+        self._graph.add_node(name, node=node)
         for slot, value in enumerate(operands):
             self._graph.add_edge(value.node, name, key=slot, index=value.index)
         return node
@@ -100,10 +100,9 @@ class Graph:
         return self[value.node].types[value.index]
 
     def walk(self) -> Iterator[Node]:
-        """Nodes in lexicographical topological order by insertion: the same for the same graph."""
-        order = nx.lexicographical_topological_sort(self._graph, key=lambda name: self._graph.nodes[name]["order"])
-        for name in order:
-            yield self[name]
+        """Nodes in the order of insertion, which is topological: operands exist before what reads them."""
+        for _, node in self._graph.nodes(data="node"):
+            yield node
 
     def users(self) -> dict[Value, list[tuple[Node, int]]]:
         """For each value, the nodes and operand slots that read it; named outputs not counted."""
@@ -115,10 +114,10 @@ class Graph:
 
     def live(self) -> set[str]:
         """Names of nodes that an output depends on."""
-        reached: set[str] = set()
-        for value in self.outputs.values():
-            if value.node not in reached:
-                reached |= nx.ancestors(self._graph, value.node) | {value.node}
+        reached = {value.node for value in self.outputs.values()}
+        for node in reversed(list(self.walk())):
+            if node.name in reached:
+                reached.update(value.node for value in node.operands)
         return reached
 
     def networkx(self) -> nx.MultiDiGraph:

@@ -92,6 +92,7 @@ class Arena:
     decayed: int = field(init=False)
     clipped: tuple[int, int] = field(init=False)
     count: int = field(init=False)
+    _places: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         offsets: dict[str, int] = {}
@@ -104,6 +105,7 @@ class Arena:
                 decayed = total
             if spec.clipped:
                 clipped = (start if clipped is None else clipped[0], total)
+        object.__setattr__(self, "_places", {spec.name: place for place, spec in enumerate(self.specs)})
         object.__setattr__(self, "offsets", tuple(offsets[spec.name] for spec in self.specs))
         object.__setattr__(self, "decayed", decayed)
         object.__setattr__(self, "clipped", clipped or (0, 0))
@@ -117,4 +119,4 @@ class Arena:
         return self.specs[self.index(name)]
 
     def index(self, name: str) -> int:
-        return next(i for i, spec in enumerate(self.specs) if spec.name == name)
+        return self._places[name]

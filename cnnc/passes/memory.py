@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cnnc.ir.size import Size
 
 ROUNDS = 12  # of trying to get below what lies on top
 CLOSE = 1.04  # times the least possible is small enough
+MANY = 1500  # requests, from which on the time for more than one order is not worth it
+
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ def pack(requests: Sequence[Request], low: int, high: int | None, typical: int) 
     orders = _orders(requests, bytes_of)
     best, total = _place(requests, orders[0], low, high, typical)
     order = orders[0]
+    if len(requests) > MANY:
+        return best, total
     for candidate in orders[1:]:
         if total.at(typical) <= enough:
             return best, total
@@ -54,14 +62,16 @@ def pack(requests: Sequence[Request], low: int, high: int | None, typical: int) 
 
 
 def _live(requests: Sequence[Request], bytes_of: Sequence[int]) -> int:
-    """Bytes at the fullest step: no arena is smaller. Some request begins there."""
-    return max(
-        (
-            sum(size for other, size in zip(requests, bytes_of, strict=True) if other.first <= one.first <= other.last)
-            for one in requests
-        ),
-        default=0,
-    )
+    """Bytes at the fullest step: no arena is smaller."""
+    change: dict[int, int] = {}
+    for request, size in zip(requests, bytes_of, strict=True):
+        change[request.first] = change.get(request.first, 0) + size
+        change[request.last + 1] = change.get(request.last + 1, 0) - size
+    live = fullest = 0
+    for step in sorted(change):
+        live += change[step]
+        fullest = max(fullest, live)
+    return fullest
 
 
 def _orders(requests: Sequence[Request], bytes_of: Sequence[int]) -> list[list[int]]:
@@ -82,29 +92,62 @@ def _place(
 ) -> tuple[list[Size], Size]:
     """Each request in turn at the lowest place that is free for every N in the bucket.
 
-    Places are 0, the ends of placed neighbours, and a bound above all of these; whether two ranges are
-    apart is decided by ``Size.at_most``, never by trying values of N.
+    Places are 0, the ends of placed neighbours, and a bound above all of these; gaps are looked for at
+    N = ``typical``, and whether two ranges are apart at every N is decided by ``_at_most``.
     """
-    placed: dict[int, Size] = {}
-    for index in order:
-        request = requests[index]
-        taken = [(placed[other], requests[other].size) for other in placed if requests[other].meets(request)]
-        ends = [offset + size for offset, size in taken]
-        places = sorted({Size(), *ends}, key=lambda place: (place.at(typical), str(place)))
-        fits = (place for place in places if all(_apart(place, request.size, *other, low, high) for other in taken))
-        placed[index] = next(fits, _above(ends))
-    total = _above([placed[index] + requests[index].size for index in order])
-    return [placed[index] for index in range(len(requests))], total
+    step = next((request.size.t for request in requests if request.size.b), 1)
+    sizes = _terms([requests[index].size for index in order])
+    starts, ends = np.zeros_like(sizes), np.zeros_like(sizes)
+    first = np.array([requests[index].first for index in order])
+    last = np.array([requests[index].last for index in order])
+    at_typical = np.array([typical, -(-typical // step), 1])
+    for count in range(len(order)):
+        met = np.flatnonzero((first[:count] <= last[count]) & (last[:count] >= first[count]))
+        size, taken, free = sizes[count], starts[met], ends[met]
+        place = free.max(axis=0) if len(met) else np.zeros(3, dtype=np.int64)
+        for candidate in _gaps(taken @ at_typical, free @ at_typical, int(size @ at_typical)):
+            tried = free[candidate] if candidate >= 0 else np.zeros(3, dtype=np.int64)
+            before = _at_most(tried + size, taken, step, low, high)
+            if np.all(before | _at_most(free, tried, step, low, high)):
+                place = tried
+                break
+        starts[count], ends[count] = place, place + size
+    total = ends.max(axis=0) if len(order) else np.zeros(3, dtype=np.int64)
+    offsets = {index: _size(starts[count], step) for count, index in enumerate(order)}
+    return [offsets[index] for index in range(len(requests))], _size(total, step)
 
 
-def _apart(place: Size, size: Size, offset: Size, extent: Size, low: int, high: int | None) -> bool:
-    before = (place + size).at_most(offset, low, high)
-    return before or (offset + extent).at_most(place, low, high)
+def _gaps(starts: Integers, ends: Integers, size: int) -> list[int]:
+    """Whose end opens a gap of ``size`` bytes, lowest first: -1 for the arena's begin, the last for what is on top."""
+    if not len(starts):
+        return [-1]
+    by_start = np.argsort(starts, kind="stable")
+    begins, stops = starts[by_start], ends[by_start]
+    reached = np.maximum.accumulate(stops)
+    # The first whose end is the highest so far; where it stands alone there may be a gap behind it.
+    opens = np.maximum.accumulate(np.where(stops == reached, np.arange(len(stops)), 0))
+    wide = np.flatnonzero(begins[1:] - reached[:-1] >= size)
+    candidates = [-1] if begins[0] >= size else []
+    return [*candidates, *(int(by_start[opens[place]]) for place in wide), int(by_start[opens[-1]])]
 
 
-def _above(ends: Sequence[Size]) -> Size:
-    """A size at least as large as each of these at every N: the largest of each term."""
-    if not ends:
-        return Size()
-    step = next((end.t for end in ends if end.b), 1)
-    return Size(max(end.a for end in ends), max(end.b for end in ends), step, max(end.c for end in ends))
+def _terms(sizes: Sequence[Size]) -> Integers:
+    """One row ``a, b, c`` a size. Their ``t`` agree, or they could not be added."""
+    if len({size.t for size in sizes if size.b}) > 1:
+        raise ValueError("sizes with different ceil(N/t) can't share an arena")
+    return np.array([(size.a, size.b, size.c) for size in sizes], dtype=np.int64).reshape(-1, 3)
+
+
+def _size(terms: Integers, step: int) -> Size:
+    a, b, c = map(int, terms)
+    return Size(a, b, step if b else 1, c)
+
+
+def _at_most(left: Integers, right: Integers, step: int, low: int, high: int | None) -> NDArray[np.bool_]:
+    """``Size.at_most`` of rows: whether left <= right for every N in [low, high]; may say no where unsure."""
+    difference = left - right
+    slope = difference[:, 0] * step + difference[:, 1]
+    constant = difference[:, 2] * step + np.maximum(difference[:, 1], 0) * (step - 1)
+    fits = slope * low + constant <= 0
+    result: NDArray[np.bool_] = fits & (slope <= 0 if high is None else slope * high + constant <= 0)
+    return result
