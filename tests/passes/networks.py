@@ -1,5 +1,7 @@
 """Graphs written by hand, for passes that programs reach only in one form."""
 
+from dataclasses import replace
+
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Value
 from cnnc.ir.params import Init, conv_spec, vector_spec
@@ -26,6 +28,17 @@ class Builder:
         weight = conv_spec(f"{name}.weight", filters, (kernel, kernel), channels // groups)
         window = Window((kernel, kernel), (stride, stride), (pad,) * 4)
         return self.op(name, ops.Conv(window, groups), self.param(weight, Element.REAL))
+
+    def deconv(self, name: str, filters: int, window: Window, *, groups: int = 1, fixed: bool = False) -> Value:
+        """A transposed convolution to the smallest image that it fills; a ``fixed`` weight is not trained."""
+        *image, channels = self.graph.type_of(self.last).shape
+        spec = conv_spec(f"{name}.weight", channels, window.kernel, filters // groups)
+        height, width = (
+            (n - 1) * window.stride[axis] + window.extent[axis] - sum(window.pad_of(axis))
+            for axis, n in enumerate(image)
+        )
+        weight = self.param(replace(spec, trainable=not fixed), Element.REAL)
+        return self.op(name, ops.ConvDgrad(window, (height, width), groups), weight)
 
     def vector(self, name: str, init: str = "zeros", *, trainable: bool = True) -> Value:
         channels = self.graph.type_of(self.last).shape[-1]

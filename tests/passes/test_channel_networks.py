@@ -10,9 +10,7 @@ from torch.nn import functional
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph
 from cnnc.ir.model import Model
-from cnnc.ir.params import Init, ParamSpec, conv_spec
 from cnnc.ir.training import TrainConfig
-from cnnc.ir.types import Element
 from cnnc.ir.window import Window
 from cnnc.passes.autodiff import autodiff
 from cnnc.passes.fold_batchnorm import refusal
@@ -33,32 +31,19 @@ def as_model(graph: Graph) -> Model:
     return Model("hand", graph, graph["input"].types[0].shape, TrainConfig(), Source("<test>", ""))
 
 
-def deconv(net: Builder, name: str, filters: int, window: Window, *, groups: int = 1, fixed: bool = False) -> None:
-    """A transposed convolution to the smallest image that it fills."""
-    height, width, channels = net.graph.type_of(net.last).shape
-    spec = conv_spec(f"{name}.weight", channels, window.kernel, filters // groups)
-    if fixed:
-        spec = ParamSpec(spec.name, spec.torch_shape, spec.view, spec.perm, Init("uniform", 4), trainable=False)
-    size = [
-        (n - 1) * window.stride[axis] + window.extent[axis] - sum(window.pad_of(axis))
-        for axis, n in enumerate((height, width))
-    ]
-    net.op(name, ops.ConvDgrad(window, (size[0], size[1]), groups), net.param(spec, Element.REAL))
-
-
 def up_sampling() -> Graph:
     """Down by a convolution, up again by three deconvs; the last is fixed, and its gradient goes through."""
     net = Builder(7, 6, 3)
     net.conv("conv", 6, 3, stride=2, pad=1)
     net.bias("conv.bias")
     net.op("conv.relu", ops.Activation("relu"))
-    deconv(net, "up1", 4, Window((4, 4), (2, 2), (1, 1, 1, 1)), groups=2)
+    net.deconv("up1", 4, Window((4, 4), (2, 2), (1, 1, 1, 1)), groups=2)
     net.norm("up1.bn")
     net.op("up1.relu", ops.Activation("relu"))
-    deconv(net, "up2", 5, Window((2, 3), (3, 2), (0, 1, 1, 0)))
+    net.deconv("up2", 5, Window((2, 3), (3, 2), (0, 1, 1, 0)))
     net.bias("up2.bias")
     net.op("up2.tanh", ops.Activation("tanh"))
-    deconv(net, "up3", 5, Window((4, 4), (2, 2), (1, 1, 1, 1)), groups=5, fixed=True)
+    net.deconv("up3", 5, Window((4, 4), (2, 2), (1, 1, 1, 1)), groups=5, fixed=True)
     return net.done()
 
 
