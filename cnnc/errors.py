@@ -21,11 +21,12 @@ class UsageError(CnnError):
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One error in a program: where, what, and how to mend it."""
+    """One error in a program: where, what, how to mend it, and the calls of blocks that it was found in."""
 
     span: Span
     message: str
     hint: str | None = None
+    calls: tuple[str, ...] = ()
 
     def render(self) -> str:
         """``file:line:column: error: message``, the line with carets, and the hint."""
@@ -41,7 +42,7 @@ class Diagnostic:
         parts = [head, f"    {_printable(shown)}", f"    {indent}{carets}"] if text.strip() else [head]
         if self.hint:
             parts.append(f"  {self.hint}")
-        return "\n".join(parts)
+        return "\n".join([*parts, *(f"  {call}" for call in self.calls)])
 
 
 def _clip(text: str, start: int, width: int) -> tuple[str, int]:
@@ -61,7 +62,11 @@ class ProgramError(CnnError):
     """One or more independent errors in a program's text."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
-        self.diagnostics = tuple(sorted(diagnostics, key=lambda item: (item.span.start, item.span.end)))
+        found = tuple(diagnostics)
+        files = list(dict.fromkeys(item.span.source.name for item in found))
+        self.diagnostics = tuple(
+            sorted(found, key=lambda item: (files.index(item.span.source.name), item.span.start, item.span.end))
+        )
         super().__init__(self.render())
 
     def render(self) -> str:

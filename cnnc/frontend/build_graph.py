@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from cnnc.errors import ShapeError
 from cnnc.frontend.diagnostics import Diagnostics
@@ -10,17 +11,25 @@ from cnnc.frontend.explain_shape import explain
 from cnnc.frontend.layers import (
     Affine,
     BareLayer,
+    CheckShape,
     ConvLayer,
     DenseLayer,
     DropoutLayer,
     FailedLayer,
+    FromLayer,
+    HeadEnd,
+    HeadStart,
+    MergeLayer,
     Norm,
     NormLayer,
     Place,
     PoolLayer,
     Resolved,
+    ShortcutLayer,
+    StridedCopyLayer,
     WindowSettings,
 )
+from cnnc.frontend.merge_nodes import explain_merge, merge_nodes, shortcut
 from cnnc.frontend.names import Names
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Value
@@ -56,37 +65,87 @@ class GraphBuilder:
         self.decay_all = decay_all
         self.built: list[Built] = []
         self._dropouts = 0
-        # What the next layer reads, None after a failed layer, and how messages call it.
+        # What the next layer reads, None after a failed layer, and its full name.
         self.current: Value | None = self.graph.add("input", ops.Input(input_shape), layer="input").value()
-        self._origin = "the input is the program's own"
+        self.name = "input"
+        self.values: dict[str, Value | None] = {"input": self.current}
+        self.heads: dict[str, tuple[Value | None, float]] = {}
+        self._lines: dict[str, int] = {}
+        # A shortcut that is an identity is another name of the layer it reads.
+        self._real_names: dict[str, str] = {}
+        self._around: tuple[str, Value | None] = ("input", None)  # the main flow, inside a head
 
     def add(self, layer: Resolved) -> None:
         """Add a layer, or note why it does not fit; check its assertion."""
+        if isinstance(layer, (FromLayer, HeadStart, HeadEnd)):
+            self._flow(layer)
+            return
         place = layer.place
-        if isinstance(layer, FailedLayer) or self.current is None:
-            self._restore(place)
-            return
+        if not isinstance(layer, CheckShape):
+            self._lines[place.name] = place.head.line
+            self.current = self._value(layer)
+            self.name = place.name
+        self._check(place)
+        self.values[self.name] = self.current
+
+    def _value(self, layer: Resolved) -> Value | None:
+        """The layer's output; None if it, or what it reads, failed."""
         try:
-            self.current = self._emit(layer, place, self.current)
+            if isinstance(layer, MergeLayer):
+                value = self._merge(layer, layer.place)
+                layer = replace(layer, operands=tuple((f, self._real_name(source)) for f, source in layer.operands))
+            elif isinstance(layer, FailedLayer) or self.current is None:
+                return None
+            else:
+                became = self._shortcut(layer) if isinstance(layer, ShortcutLayer) else layer
+                if became is None:
+                    return self.current
+                layer, value = became, self._emit(became, layer.place, self.current)
         except _Failed:
-            self._restore(place)
+            return None
+        self.built.append(Built(layer, self._shape(value)))
+        return value
+
+    def _real_name(self, name: str) -> str:
+        """The layer that an identity shortcut is another name of, else the name itself."""
+        return self._real_names.get(name, name)
+
+    def _check(self, place: Place) -> None:
+        """The layer's assertion; after an error the flow goes on from the asserted shape."""
+        if place.assertion is None:
             return
-        self._origin = f"the input is the output of `{place.name}` (line {place.head.line})"
-        shape = self._shape(self.current)
-        self.built.append(Built(layer, shape))
-        if place.assertion is not None and place.assertion != shape:
+        shape = self._shape(self.current) if self.current is not None else None
+        if shape is not None and place.assertion != shape:
             assert place.assertion_span is not None
             message = f"`{place.name}` gives {format_shape(shape)}, not {format_shape(place.assertion)}"
             self.diagnostics.add(place.assertion_span, message)
-            self._restore(place)
-
-    def _restore(self, place: Place) -> None:
-        """After a failed layer: go on from the asserted shape, if there is one."""
-        self.current = None
-        if place.assertion is not None:
+        if place.assertion != shape:
             stand_in = self.graph.add(self.graph.fresh(f"?{place.name}"), ops.Input(place.assertion))
             self.current = stand_in.value()
-            self._origin = f"the input is the output of `{place.name}` (line {place.head.line})"
+
+    @property
+    def _origin(self) -> str:
+        """Where the next layer's input comes from, as messages say it."""
+        if self.name not in self._lines:
+            return "the input is the program's own"
+        return f"the input is the output of `{self.name}` (line {self._lines[self.name]})"
+
+    def _flow(self, item: FromLayer | HeadStart | HeadEnd) -> None:
+        """What the next layer reads, where it is not the layer before."""
+        if isinstance(item, FromLayer):
+            self.name, self.current = item.source, self.values.get(item.source)
+            item = replace(item, source=self._real_name(item.source))
+        elif isinstance(item, HeadStart):
+            self._around = self.name, self.current
+            self.heads[item.name] = None, item.weight
+        else:
+            self.heads[item.name] = self.current, self.heads[item.name][1]
+            self.name, self.current = self._around
+        self.built.append(Built(item, ()))
+
+    def head_outputs(self) -> dict[str, Value]:
+        """The outputs of training heads by name."""
+        return {name: value for name, (value, _) in self.heads.items() if value is not None}
 
     # -- layers -----------------------------------------------------------------------------------
 
@@ -104,6 +163,8 @@ class GraphBuilder:
         if isinstance(layer, DropoutLayer):
             self._dropouts += 1
             return self._node(place.name, ops.Dropout(layer.rate, self._dropouts - 1), [x], place)
+        if isinstance(layer, StridedCopyLayer):
+            return self._node(place.name, ops.PadShortcut(layer.stride, layer.width), [x], place)
         assert isinstance(layer, BareLayer)
         return self._node(place.name, _bare_op(layer.keyword), [x], place)
 
@@ -140,10 +201,12 @@ class GraphBuilder:
         if affine.norm:
             layer = f"{name}.bn"
             y = self._norm(layer, affine.norm, place, y)
-        if affine.activation:
-            op = ops.Softmax() if affine.activation == "softmax" else ops.Activation(affine.activation)
-            y = self._node(f"{name}.{affine.activation}", op, [y], place, layer)
-        return y
+        return self._activate(affine.activation, place, y, layer) if affine.activation else y
+
+    def _activate(self, kind: str, place: Place, y: Value, layer: str = "") -> Value:
+        """An activation behind a layer's own op."""
+        op = ops.Softmax() if kind == "softmax" else ops.Activation(kind)
+        return self._node(f"{place.name}.{kind}", op, [y], place, layer)
 
     def _norm(self, name: str, norm: Norm, place: Place, x: Value) -> Value:
         channels = self._shape(x)[-1]
@@ -155,6 +218,38 @@ class GraphBuilder:
         ]
         operands = [self._parameter(spec, place, name) for spec in specs]
         return self._node(name, ops.BatchNorm(norm.eps, norm.momentum), [x, *operands], place, name)
+
+    def _merge(self, layer: MergeLayer, place: Place) -> Value:
+        operands = [value for value in (self.values.get(source) for _, source in layer.operands) if value is not None]
+        if len(operands) < len(layer.operands):
+            raise _Failed
+
+        def add(name: str, op: ops.Op, values: Sequence[Value]) -> Value:
+            return self.graph.add(name, op, values, layer=place.name, span=place.span).value()
+
+        try:
+            y = merge_nodes(layer, operands, add)
+        except ShapeError as error:
+            attribute, message, hint = explain_merge(layer, [self._shape(value) for value in operands], error)
+            self.diagnostics.add(place.blame(attribute), message, hint)
+            raise _Failed from None
+        if self.graph.type_of(y).count > MAX_ELEMENTS:
+            self._too_large(place, "output values", self.graph.type_of(y).count)
+        return self._activate(layer.activation, place, y) if layer.activation else y
+
+    def _shortcut(self, layer: ShortcutLayer) -> Resolved | None:
+        """The layer that a shortcut becomes; None where it is only another name of what it reads."""
+        like = self.values.get(layer.like)
+        if like is None or self.current is None:
+            raise _Failed
+        try:
+            became = shortcut(layer, self._shape(self.current), self._shape(like))
+        except ShapeError as error:
+            self.diagnostics.add(layer.place.head, error.message, error.hint or f"`{layer.like}` gives the shape")
+            raise _Failed from None
+        if became is None:
+            self._real_names[layer.place.name] = self._real_name(self.name)
+        return became
 
     def _window(self, settings: WindowSettings, x: Value) -> Window:
         pad = _pad(settings, self._shape(x))

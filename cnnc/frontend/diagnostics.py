@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from cnnc.errors import Diagnostic, ProgramError
 from cnnc.source import Span
 
 MAX_ERRORS = 100
 MAX_QUOTE = 40
+_MAX_CHAIN = 3  # calls shown of a long chain
 
 
 class TooManyErrors(Exception):
@@ -14,24 +18,46 @@ class TooManyErrors(Exception):
 
 
 class Diagnostics:
-    """Errors found so far in one program."""
+    """Errors found so far in one program, each with the calls that it was found in."""
 
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
-        self._count = 0
+        self._chain: list[tuple[str, Span]] = []
+        self._places: set[tuple[Span, str]] = set()
+
+    @contextmanager
+    def calling(self, call: str, span: Span) -> Iterator[None]:
+        """While a block's body is read: ``call`` as messages show it, and where it stands."""
+        self._chain.append((call, span))
+        try:
+            yield
+        finally:
+            self._chain.pop()
 
     def add(self, span: Span, message: str, hint: str | None = None) -> None:
-        """Note an error, once.
+        """Note an error, once: inside blocks one error for each place in the text, whichever call comes first.
 
         Raises:
             TooManyErrors: the text is hopeless; what was found so far is enough to show.
         """
-        diagnostic = Diagnostic(span, _clipped(message), _clipped(hint) if hint else None)
-        if diagnostic not in self.found:
-            self.found.append(diagnostic)
-        self._count += 1
-        if self._count >= MAX_ERRORS:
+        place = (span, "" if self._chain else message)
+        if place in self._places or (span, "") in self._places:
+            return
+        self._places.add(place)
+        found = Diagnostic(span, _clipped(message), _clipped(hint) if hint else None, self._calls(span))
+        self.found.append(found)
+        if len(self.found) >= MAX_ERRORS:
             raise TooManyErrors
+
+    def _calls(self, span: Span) -> tuple[str, ...]:
+        """The calls around, the innermost first."""
+        shown: list[str] = []
+        for call, place in reversed(self._chain):
+            line = f"line {place.line}" if place.source == span.source else f"{place.source.name}:{place.line}"
+            shown.append(f"in {_clipped(call)}, called from {line}")
+        if len(shown) > _MAX_CHAIN:
+            shown[1:-1] = [f"... {len(shown) - 2} calls between"]
+        return tuple(shown)
 
     def raise_any(self) -> None:
         """Raises:

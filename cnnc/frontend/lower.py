@@ -13,7 +13,7 @@ from cnnc.frontend.expressions import dims
 from cnnc.frontend.names import Names
 from cnnc.frontend.resolve import resolve
 from cnnc.frontend.train_block import Training, training
-from cnnc.ir.model import Model
+from cnnc.ir.model import Head, Model
 from cnnc.ir.types import format_shape
 from cnnc.source import Span
 
@@ -45,14 +45,15 @@ def lower_collecting(program: ast.Program, diagnostics: Diagnostics) -> Lowered:
     builder = GraphBuilder(name.name if name else DEFAULT_NAME, shape or (), train.decay_all, names, diagnostics)
     if shape is None:
         builder.current = None  # layers are still checked for what does not need shapes
-    for layer in resolve(program, names, diagnostics):
-        builder.add(layer)
+        builder.values["input"] = None
+    resolve(program, names, diagnostics, builder.add)
     if not builder.built and not diagnostics.found:
         diagnostics.add(_end(program), "the program has no layers", "for example `conv 64 3x3 same`")
     diagnostics.raise_any()
     assert builder.current is not None and shape is not None
-    builder.graph.outputs = {"output": builder.current}
-    model = Model(builder.graph.name, builder.graph, shape, train.config, program.source)
+    builder.graph.outputs = {"output": builder.current, **builder.head_outputs()}
+    heads = tuple(Head(name, weight) for name, (_, weight) in builder.heads.items())
+    model = Model(builder.graph.name, builder.graph, shape, train.config, program.source, heads=heads)
     return Lowered(model, tuple(builder.built), train)
 
 

@@ -12,7 +12,7 @@ from cnnc.frontend.expressions import integer
 from cnnc.frontend.names import Names
 from cnnc.source import Span
 
-MAX_LAYERS = 2000
+MAX_LAYERS = 10_000
 
 _LETTER = re.compile(r"(?P<letter>[A-Z])(?P<size>\d+(?:x\d+)?)?(?P<stride>/\d+)?", re.ASCII)
 _KEYWORD = {

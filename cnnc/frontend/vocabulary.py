@@ -63,7 +63,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "rbf": ("codes=",),
     "upsample": ("nearest", "bilinear"),
     "crop": ("offset=",),
-    "shortcut": ("A", "B", "C"),
+    "shortcut": ("A", "B", "C", "s=", "width="),
     "add": ACTIVATIONS,
     "concat": ACTIVATIONS,
     "mul": ACTIVATIONS,
@@ -114,6 +114,7 @@ CONCERN = {
     "nobias": "bias",
     "bn": "bn",
     "nobn": "bn",
+    **dict.fromkeys(("A", "B", "C"), "option"),  # of a shortcut
     "linear": "activation",
     **dict.fromkeys(ACTIVATIONS, "activation"),
 }
