@@ -65,7 +65,7 @@ def reduced_text(expanded: str, reduction: Reduction) -> str:
         return found[1] + str(reduction.width(int(found[2])))
 
     text = re.sub(r"=> [0-9x]+", "", expanded)
-    text = re.sub(r"\b((?:conv|deconv|sepconv|fc|rbf) |groups=)([0-9]+)\b(?!x)", narrow, text)
+    text = re.sub(r"\b((?:conv|deconv|sepconv|fc|rbf) |groups=|width=)([0-9]+)\b(?!x)", narrow, text)
     text = re.sub(r"\bdropout [0-9.e-]+", "dropout 0", text)
     if reduction.image is not None:
         text = re.sub(r"(?m)^input .*$", "input " + "x".join(map(str, reduction.image)), text)

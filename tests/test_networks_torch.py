@@ -141,7 +141,7 @@ def test_float32(name: str) -> None:
     check(name, "float32", SINGLE)
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", everyday(QUICK))
 def test_shapes_of_the_reduced_network(name: str) -> None:
     """Layer by layer, with shapes that PyTorch finds by running; both reductions are the same."""
     reduction = reduction_of(name)
@@ -151,7 +151,7 @@ def test_shapes_of_the_reduced_network(name: str) -> None:
     assert [row.output for row in rows] == [twin.shapes[layer["name"]] for layer in twin.layers]
 
 
-@pytest.mark.parametrize("name", FACTS)
+@pytest.mark.parametrize("name", everyday(QUICK))
 def test_the_facts_hold_in_pytorch(name: str) -> None:
     """Shapes and parameter counts of the whole network, replayed without numbers."""
     twin = PublishedNetwork(name, device="meta")
