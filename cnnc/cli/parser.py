@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from cnnc import __version__
 
 DTYPES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
+PEERS = ("torch",)
 DEVICES = ("auto", "cpu", "interpret", "cuda")
 
 PROGRAM_HELP = "a program, *.cnn; models/NAME.cnn is also found where cnnc is installed"
@@ -41,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="cnnc", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"cnnc {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for add in (_check, _summary, _graph, _expand, _fmt, _compile, _verify, _run, _train):
+    for add in (_check, _summary, _graph, _expand, _fmt, _compile, _verify, _run, _train, _bench):
         add(commands)
     return parser
 
@@ -67,6 +68,15 @@ def whole_number(at_least: int) -> Callable[[str], int]:
         return number
 
     return convert
+
+
+def peers(text: str) -> tuple[str, ...]:
+    """``torch`` or several, separated by commas, each once and known."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in PEERS:
+            raise argparse.ArgumentTypeError(f"{name!r} can't be compared with; choose from {', '.join(PEERS)}")
+    return names
 
 
 def targets(text: str) -> tuple[str, ...]:
@@ -200,6 +210,25 @@ def _train(commands: Commands) -> None:
     _seed(parser, "of initial weights, split, shuffling and dropout (default: 0, or the checkpoint's)", None)
     _device(parser)
     _dtype(parser)
+
+
+def _bench(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="time programs on this machine",
+        description="Medians on this machine: from the text to the checked graph, from the text to the plans of a run"
+        " (with --train, of training), and one image beside other software, run in turn.",
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help=PROGRAM_HELP)
+    parser.add_argument("--train", action="store_true", help="the plans of training too")
+    parser.add_argument(
+        "--against",
+        type=peers,
+        default=(),
+        metavar="P[,P]",
+        help=f"time one image beside {', '.join(PEERS)} on the cpu",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, with versions and date, instead of a table")
 
 
 def _program(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,1 @@
+"""``python -m cnnc.bench FILE...``, the same as ``cnnc bench FILE...``."""
