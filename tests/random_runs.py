@@ -59,6 +59,9 @@ class Pair:
     def images(self, n: int) -> Array:
         return self.exactly(self.rng.standard_normal((n, *self.model.input_shape)))
 
+    def labels(self, n: int) -> Array:
+        return self.rng.integers(0, self.net.classes, (n, *self.net.label_shape))
+
     def reset(self) -> None:
         """PyTorch starts from our present state, so that errors of earlier steps do not add up."""
         for twin in self.twins:
@@ -78,7 +81,7 @@ class Pair:
         return self._with_state(ours, [{"output": twin.run(x, training=True)} for twin in self.twins])
 
     def loss(self, n: int) -> Results:
-        x, target = self.images(n), self.rng.integers(0, self.net.classes, n)
+        x, target = self.images(n), self.labels(n)
         loss, grads = self.net.loss_and_grads(x, target)
         theirs = [twin.loss(x, target) for twin in self.twins]
         return self._with_state(
@@ -92,7 +95,7 @@ class Pair:
         return self._with_state({"dinput": dx, **grads}, [{"dinput": value, **found} for value, found in theirs])
 
     def step(self, n: int) -> Results:
-        x, target = self.images(n), self.rng.integers(0, self.net.classes, n)
+        x, target = self.images(n), self.labels(n)
         loss = self.net.train_step(x, target)
         return self._with_state(
             {"loss": np.array(loss)}, [{"loss": np.array(twin.train_step(x, target))} for twin in self.twins]
@@ -105,8 +108,7 @@ class Pair:
         return _joined(ours, theirs)
 
     def kinds(self) -> list[Callable[[int], Results]]:
-        with_loss = [self.loss, self.step] if len(self.net.output_shape) == 1 else []
-        return [self.infer, self.forward, self.vjp, *with_loss]
+        return [self.infer, self.forward, self.vjp, self.loss, self.step]
 
 
 def _joined(ours: Mapping[str, Array], theirs: list[dict[str, Array]]) -> Results:

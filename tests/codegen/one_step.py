@@ -50,7 +50,7 @@ def vector(array: np.ndarray[Any, Any], element: Element = Element.ACC) -> Opera
 def axes_of(kind: TensorType, layout: str) -> str:
     if not kind.batched:
         return "".join(map(str, range(len(kind.shape))))
-    return {0: "N", 1: "NC", 3: layout}[len(kind.shape)]
+    return {0: "N", 1: "NC", 2: "NHW", 3: layout}[len(kind.shape)]
 
 
 def relative_error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:

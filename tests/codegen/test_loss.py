@@ -11,7 +11,7 @@ from cnnc.ir import ops
 from cnnc.ir.plan import Tile
 from cnnc.ir.types import Element
 from cnnc.runtime.scalars import Scalars
-from tests.codegen.one_step import Operand, image, relative_error, run_step
+from tests.codegen.one_step import Operand, image, relative_error, run_step, vector
 
 TOLERANCE = 1e-6
 TILES = [None, Tile(2, 4, 1)]  # the second takes several blocks of channels
@@ -59,6 +59,64 @@ def test_cross_entropy(
         assert relative_error(loss, losses.detach().numpy()) < TOLERANCE
     if dlogits is not None:
         assert np.abs(dlogits - expected.numpy()).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("layout", ["HWNC", "NHWC"])
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("shape", [(3, 5, 7, 11), (1, 1, 1, 3), (2, 13, 1, 4), (1, 37, 31, 2)])
+def test_cross_entropy_per_position(
+    shape: tuple[int, ...], tile: Tile | None, wanted: tuple[bool, bool], layout: str, device: str, target: str
+) -> None:
+    tile = tile and Tile(64, 4, 1)
+    rng = np.random.default_rng(17)
+    logits = (5 * rng.standard_normal(shape)).astype(np.float32)
+    label = rng.integers(0, shape[3], shape[:3]).astype(np.int32)
+    operands = [image(logits), Operand(label, True, Element.LABEL)]
+    options = {"tile": tile, "wanted": wanted, "layout": layout, "scalars": Scalars(shape[0], loss_scale=8.0)}
+    loss, dlogits = run_step(ops.CrossEntropy(0.3), operands, device=device, target=target, **options)
+    t = torch.tensor(logits).double().requires_grad_()
+    losses = functional.cross_entropy(t.permute(0, 3, 1, 2), torch.tensor(label).long(), reduction="none")
+    losses = 0.3 * losses.mean((1, 2))
+    (expected,) = torch.autograd.grad(losses.mean() * 8.0, t)
+    assert (loss is not None, dlogits is not None) == wanted
+    if loss is not None:
+        assert relative_error(loss, losses.detach().numpy()) < TOLERANCE
+    if dlogits is not None:
+        assert relative_error(dlogits, expected.numpy()) < 1e-5
+
+
+@pytest.mark.parametrize("tile", [None, Tile(8, 64, 1)])
+@pytest.mark.parametrize(("n", "channels", "codes"), [(1, 1, 1), (5, 13, 3), (19, 84, 10)])
+def test_distances_from_codes(n: int, channels: int, codes: int, tile: Tile | None, device: str, target: str) -> None:
+    rng = np.random.default_rng(18)
+    x = rng.standard_normal((n, channels)).astype(np.float32)
+    w = rng.choice(np.array([-1, 1], np.float32), (codes, channels))
+    dy = rng.standard_normal((n, codes)).astype(np.float32)
+    t = torch.tensor(x).double().requires_grad_()
+    expected = (t[:, None] - torch.tensor(w).double()).square().sum(2)
+    (y,) = run_step(ops.Rbf(), [image(x), vector(w)], device=device, target=target, tile=tile)
+    assert y is not None
+    assert relative_error(y, expected.detach().numpy()) < TOLERANCE
+    (gradient,) = torch.autograd.grad(expected, t, torch.tensor(dy).double())
+    operands = [image(dy), image(x), vector(w)]
+    (dx,) = run_step(ops.RbfGrad(), operands, device=device, target=target, tile=tile)
+    assert dx is not None
+    assert relative_error(dx, gradient.numpy()) < TOLERANCE
+
+
+def test_zeros(device: str) -> None:
+    (found,) = run_step(ops.Zeros((7, 300)), [], device=device)
+    assert found is not None
+    assert not found.any()
+
+
+@pytest.mark.parametrize("n", [1, 3, 1025])
+def test_batch_mean_of_a_sum(n: int, device: str) -> None:
+    parts = np.random.default_rng(19).random((3, n)).astype(np.float32)
+    (found,) = run_step(ops.BatchMean(), [Operand(x, True, Element.ACC) for x in parts], device=device)
+    assert found is not None
+    assert relative_error(found, np.array(parts.astype(np.float64).sum(0).mean())) < TOLERANCE
 
 
 @pytest.mark.parametrize("n", [1, 3, 1025])

@@ -66,7 +66,9 @@ def _buffers(types: Sequence[TensorType], inputs: int, setup: Setup) -> tuple[Bu
     for index, kind in enumerate(types):
         image = kind.batched and len(kind.shape) == 3
         halo = (setup.input_halo if index < inputs else setup.output_halo) if image else NO_HALO
-        axes = setup.axes if image else ("NC"[: 1 + len(kind.shape)] if kind.batched else "0123"[: len(kind.shape)])
+        axes = (
+            {0: "N", 1: "NC", 2: "NHW", 3: setup.axes}[len(kind.shape)] if kind.batched else "0123"[: len(kind.shape)]
+        )
         dtype = resolve(kind.element, setup.dtype)
         buffer = Buffer(index, f"b{index}", Space.WORK, dtype, kind.shape, kind.batched, axes, offset, Size(), halo)
         nbytes = buffer.elements.scaled(buffer.item_bytes)

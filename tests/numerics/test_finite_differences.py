@@ -20,6 +20,7 @@ LRN = ops.Lrn(4, 0.3, 0.75, 1.5)
 POOL = Window((3, 3), (2, 2), (1, 1, 1, 1), ceil=True)
 SCALARS = Scalars(2, seed=4, step=1)
 LABEL = np.array([2, 0])
+LABEL_MAP = np.random.default_rng(3).integers(0, 4, (2, 7, 6))
 
 IMAGE, WEIGHT, VECTOR = (2, 7, 6, 4), (6, 3, 2, 2), (2, 5)
 
@@ -71,6 +72,15 @@ def _softmax_grad(dy: Array, x: Array) -> Array:
 
 def _mean_loss(x: Array) -> Array:
     return forward(ops.BatchMean())(evaluate_op(ops.CrossEntropy(), (x, LABEL), SCALARS)[0])
+
+
+def _map_loss(x: Array) -> Array:
+    return forward(ops.BatchMean())(evaluate_op(ops.CrossEntropy(0.3), (x, LABEL_MAP), SCALARS)[0])
+
+
+def _map_loss_grad(dy: Array, x: Array) -> Array:
+    result: Array = dy * evaluate_op(ops.CrossEntropy(0.3), (x, LABEL_MAP), SCALARS)[1]
+    return result
 
 
 def _loss_grad(dy: Array, x: Array) -> Array:
@@ -174,6 +184,8 @@ CASES: dict[str, tuple[Forward, tuple[tuple[int, ...], ...], int, Gradient]] = {
     "flatten": (forward(ops.Flatten()), (IMAGE,), 0, lambda dy, x: gradient(ops.Unflatten((7, 6, 4)))(dy)),
     "softmax_grad": (forward(ops.Softmax()), (VECTOR,), 0, _softmax_grad),
     "cross_entropy": (_mean_loss, (VECTOR,), 0, _loss_grad),
+    "cross_entropy_per_position": (_map_loss, (IMAGE,), 0, _map_loss_grad),
+    "rbf_grad": (forward(ops.Rbf()), (VECTOR, (3, 5)), 0, lambda dy, x, w: gradient(ops.RbfGrad())(dy, x, w)),
 }
 
 

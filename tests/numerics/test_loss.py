@@ -42,6 +42,29 @@ def test_cross_entropy(n: int, classes: int, scale: float) -> None:
     check(ops.BatchMean(), (SCALAR,), (expected[0],), [np.asarray(expected[0].mean())], Scalars(n))
 
 
+@pytest.mark.parametrize(
+    ("n", "shape", "weight"), [(1, (1, 1, 5), 1.0), (3, (5, 7, 11), 0.3), (2, (13, 1, 2), 1.0), (1, (6, 5, 1), 2.5)]
+)
+def test_cross_entropy_per_position(n: int, shape: tuple[int, int, int], weight: float) -> None:
+    x_type, scale = TensorType(shape), 64.0
+    x, label = drawn(1, x_type, n) * 4, np.random.default_rng(2).integers(0, shape[2], (n, *shape[:2]))
+    tx = torch_side.nchw(x, grad=True)
+    losses = weight * torch.nn.functional.cross_entropy(tx, torch.tensor(label), reduction="none").mean((1, 2))
+    (losses.mean() * scale).backward()
+    expected = [losses.detach().numpy(), torch_side.nhwc(torch_side.gradient(tx))]
+    types = (x_type, TensorType(shape[:2], True, Element.LABEL))
+    check(ops.CrossEntropy(weight), types, (x, label), expected, Scalars(n, loss_scale=scale))
+
+
+def test_batch_mean_of_a_sum() -> None:
+    parts = [drawn(seed, SCALAR, 7) for seed in (1, 2, 3)]
+    check(ops.BatchMean(), (SCALAR,) * 3, parts, [np.asarray(sum(parts).mean())], Scalars(7))
+
+
+def test_zeros() -> None:
+    check(ops.Zeros((3, 5)), (), (), [np.zeros((3, 5))], Scalars(1))
+
+
 def test_cross_entropy_of_large_logits() -> None:
     x, label = np.array([[1e4, -1e4, 0.0], [-3e4, -3e4, -3e4]]), np.array([1, 2])
     want = torch.nn.functional.cross_entropy(torch.tensor(x), torch.tensor(label), reduction="none").numpy()
