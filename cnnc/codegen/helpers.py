@@ -48,8 +48,8 @@ def inverse_deviation_of(x, ALPHA: tl.constexpr):
 @triton.jit
 def inverse_deviation_slope(x, ALPHA: tl.constexpr):
     """The derivative of inverse_deviation_of: -1/2 x^(-3/2), or 0 where ALPHA is larger."""
-    deviation = tl.sqrt_rn(x)
-    return tl.where(deviation <= ALPHA, 0.0, -0.5 / (x * deviation))
+    inverse = tl.rsqrt(x)
+    return tl.where(x <= ALPHA * ALPHA, 0.0, -0.5 * inverse * inverse * inverse)
 ''',
     "window_count": '''
 @triton.jit
