@@ -66,14 +66,24 @@ def bind_maxout(op: ops.Maxout, operands: Sequence[Operand], results: Results, s
 def bind_maxout_grad(op: ops.MaxoutGrad, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
     (dy, x), dx = given(operands), results[0]
     assert dx is not None
-    pieces = x.reshape(*x.shape[:-1], -1, op.pieces)
+    pieces = [(x[..., piece :: op.pieces], dx[..., piece :: op.pieces]) for piece in range(op.pieces)]
+    best = scratch.array(dy.shape, x.dtype)
+    wins, others, open_ = (scratch.array(dy.shape, np.bool_) for _ in range(3))
 
     def run(scalars: Scalars) -> None:
-        first = pieces.argmax(axis=-1)
-        for piece in range(op.pieces):
-            into = dx[..., piece :: op.pieces]
+        np.copyto(best, pieces[0][0])
+        for piece, _ in pieces[1:]:
+            np.maximum(best, piece, out=best)
+        open_.fill(True)
+        for piece, into in pieces:
+            np.equal(piece, best, out=wins)
+            np.logical_or(
+                wins, np.not_equal(piece, piece, out=others), out=wins
+            )  # NaN is the maximum where there is one
+            np.logical_and(wins, open_, out=wins)
             np.copyto(into, 0)
-            np.copyto(into, dy, where=first == piece)
+            np.copyto(into, dy, where=wins)
+            np.logical_xor(open_, wins, out=open_)
 
     return run
 
@@ -148,7 +158,8 @@ class _Normaliser:
 def _power(bases: Array, beta: float) -> Array:
     """``bases^-beta``; by square roots where beta is 0.75, as it nearly always is: they are faster and exact."""
     if beta != 0.75:
-        return np.power(bases, bases.dtype.type(-beta))
+        general: Array = np.power(bases, bases.dtype.type(-beta))
+        return general
     root = np.sqrt(bases)
     result = np.sqrt(root)
     np.multiply(result, root, out=result)
