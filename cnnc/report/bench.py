@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,20 +32,24 @@ from cnnc.runtime.session import Session
 from cnnc.source import Source
 
 DTYPE = "float32"
-RUNS = 7
-LONG_ENOUGH = 5.0  # seconds that one measurement may take before it stops after three runs
-FEWEST = 3
+FEWEST, MOST = 3, 200  # runs of one measurement
+ENOUGH = 7  # runs that do where they take long
+SHORT, LONG = 0.5, 5.0  # seconds: below the first more runs than enough are made, beyond the second fewer
 SAME = 1e-4  # relative difference of two outputs above which their times can't be compared
 PACKAGES = ("cnnc", "numpy", "triton", "torch", "lark", "networkx")
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One image through our cpu runtime and through other software, run in turn; median seconds."""
+    """One image through our cpu runtime and through other software, run in turn; median seconds.
+
+    ``theirs`` is the better of one thread and of as many as the software takes by itself, ``threads`` which it was.
+    """
 
     name: str
     ours: float
     theirs: float
+    threads: int
 
     @property
     def ratio(self) -> float:
@@ -71,6 +76,7 @@ class Measured:
                 "cnnc_ms": peer.ours * 1e3,
                 f"{peer.name}_ms": peer.theirs * 1e3,
                 "ratio": peer.ratio,
+                "threads": peer.threads,
             }
             for peer in self.peers
         }
@@ -166,14 +172,14 @@ def _compare(model: Model) -> Peer:
         session.set(spec.name, Space.PARAMS if spec.trainable else Space.STATE, value)
     peer = TorchPeer(model, {spec.name: value for spec, value in weights.items()})
 
+    threads = sorted({1, peer.threads})
+
     def ours() -> Array:
         return session.run("infer", {"input": x}, Scalars(1))["output"]
 
-    def theirs() -> Array:
-        return peer(x)
-
-    _check_same(model.name, ours(), theirs())
-    return Peer("torch", *_medians([ours, theirs]))
+    _check_same(model.name, ours(), peer(x))
+    our_time, *times = _medians([ours, *(partial(peer, x, count) for count in threads)])
+    return Peer("torch", our_time, *min(zip(times, threads, strict=True)))
 
 
 def _image(model: Model) -> tuple[int, ...]:
@@ -195,8 +201,9 @@ def _medians(works: Sequence[Callable[[], object]]) -> list[float]:
         work()  # what is only done once is not timed
     times: list[list[float]] = [[] for _ in works]
     begun = time.perf_counter()
-    for run in range(RUNS):
-        if run >= FEWEST and time.perf_counter() - begun > LONG_ENOUGH:
+    for run in range(MOST):
+        elapsed = time.perf_counter() - begun
+        if (run >= FEWEST and elapsed > LONG) or (run >= ENOUGH and elapsed > SHORT):
             break
         for work, taken in zip(works, times, strict=True):
             start = time.perf_counter()

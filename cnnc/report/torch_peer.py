@@ -52,8 +52,16 @@ class TorchPeer:
                 image = model.graph.type_of(node.operands[0]).shape
                 self._steps.append((node.value(), self._compiled(node, image), node.operands))
 
-    def __call__(self, x: Array) -> Array:
+    @property
+    def threads(self) -> int:
+        """The threads that PyTorch takes unless told otherwise."""
+        count: int = self._torch.get_num_threads()
+        return count
+
+    def __call__(self, x: Array, threads: int | None = None) -> Array:
         """The output for ``[N, H, W, C]`` (or vectors), in that layout."""
+        if threads is not None:
+            self._torch.set_num_threads(threads)
         with self._torch.inference_mode():
             values = {**self._fixed, self._input: self._given(x)}
             for value, compute, operands in self._steps:
