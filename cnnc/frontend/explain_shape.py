@@ -8,21 +8,37 @@ from cnnc.ir.types import format_shape
 from cnnc.ir.window import Pad, Window
 
 
-def explain(error: ShapeError, op: Op, shape: tuple[int, ...], origin: str) -> tuple[str, str | None]:
+def explain(
+    error: ShapeError, op: Op, shape: tuple[int, ...], origin: str, sequence: bool = False
+) -> tuple[str, str | None]:
     """Message and hint for a shape rule that does not hold.
 
-    ``shape`` is the layer's input and ``origin`` a clause that says where that comes from.
+    ``shape`` is the layer's input and ``origin`` a clause that says where that comes from; in a ``sequence``
+    the program writes ``LxC`` for the graph's ``Lx1xC``.
     """
     window = getattr(op, "window", None)
     if isinstance(window, Window) and "does not fit" in error.message and _misfits(window, shape):
-        pad = minimal_padding(window, shape)
-        message = f"{error.message} its input {format_shape(shape)} (pad {_pad_text(window.pad)})"
-        if window.dilation != (1, 1):
-            message += f"; dilated it spans {window.extent[0]}x{window.extent[1]}"
-        return message, f"{origin}; pad={pad} or `same` would make it fit"
-    if error.attribute == "pad" or "is larger than" in error.message:
-        return error.message, error.hint  # true of any input
-    return error.message, f"{origin}; {error.hint}" if error.hint else origin
+        return _misfit(window, shape, origin, sequence)
+    message = error.message.replace("an image HxWxC", "a sequence LxC") if sequence else error.message
+    if error.attribute == "pad" or "is larger than" in message:
+        return message, error.hint  # true of any input
+    return message, f"{origin}; {error.hint}" if error.hint else origin
+
+
+def shown_shape(shape: tuple[int, ...], sequence: bool) -> tuple[int, ...]:
+    """A shape of the graph as the program writes it: ``64x32`` for the ``64x1x32`` of a sequence."""
+    return (shape[0], shape[2]) if sequence and len(shape) == 3 else shape
+
+
+def _misfit(window: Window, shape: tuple[int, ...], origin: str, sequence: bool) -> tuple[str, str]:
+    axes = (0,) if sequence else (0, 1)
+    pads = window.pad[: 2 * len(axes)]
+    kernel = "x".join(str(window.kernel[axis]) for axis in axes)
+    given = format_shape(shown_shape(shape, sequence))
+    message = f"kernel {kernel} does not fit its input {given} (pad {_pad_text(pads)})"
+    if window.dilation != (1, 1):
+        message += f"; dilated it spans {'x'.join(str(window.extent[axis]) for axis in axes)}"
+    return message, f"{origin}; pad={minimal_padding(window, shape)} or `same` would make it fit"
 
 
 def _misfits(window: Window, shape: tuple[int, ...]) -> bool:
@@ -34,5 +50,5 @@ def minimal_padding(window: Window, shape: tuple[int, ...]) -> int:
     return max(0, *(-((shape[axis] - window.extent[axis]) // 2) for axis in (0, 1)))
 
 
-def _pad_text(pad: Pad) -> str:
+def _pad_text(pad: Pad | tuple[int, ...]) -> str:
     return str(pad[0]) if len(set(pad)) == 1 else f"({','.join(map(str, pad))})"

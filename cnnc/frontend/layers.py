@@ -2,84 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from cnnc.frontend.layer_parts import Activate, Affine, Norm, Place, WindowSettings
 from cnnc.ir.window import Pad, Pair
-from cnnc.source import Span
-
-
-@dataclass(frozen=True)
-class Place:
-    """A layer's name and where its parts stand in the text.
-
-    ``operands`` gives the span of what an attribute came from (``kernel``, ``stride``, ``pad``, ``groups``,
-    ``width``); what a default line gave is not in it and is blamed on ``head``, the keyword or letter.
-    ``alias`` is another name that references may use for it: ``sep1`` for ``sep1.pointwise``.
-    """
-
-    name: str
-    head: Span
-    span: Span
-    operands: Mapping[str, Span] = field(default_factory=dict)
-    assertion: tuple[int, ...] | None = None
-    assertion_span: Span | None = None
-    alias: str = ""
-
-    def blame(self, attribute: str) -> Span:
-        return self.operands.get(attribute, self.head)
-
-
-@dataclass(frozen=True)
-class Padding:
-    """``explicit`` with ``pad``; ``same`` and ``tf`` depend on the kernel, ``tf`` also on the image."""
-
-    kind: str
-    pad: Pad = (0, 0, 0, 0)
-
-
-@dataclass(frozen=True)
-class Norm:
-    """Settings of a batch norm."""
-
-    eps: float = 1e-5
-    momentum: float = 0.1
-
-
-@dataclass(frozen=True)
-class Activate:
-    """An activation and its number: the slope of leaky_relu, prelu's first slope, elu's alpha, sign's threshold."""
-
-    kind: str
-    alpha: float = 0.0
-
-
-@dataclass(frozen=True)
-class WindowSettings:
-    """What conv and pool share; the Window itself needs the image where padding is ``same=tf``."""
-
-    kernel: Pair
-    stride: Pair
-    padding: Padding
-    dilation: Pair = (1, 1)
-    ceil: bool = False
-
-
-@dataclass(frozen=True)
-class Affine:
-    """What conv and fc share: width, bias, batch norm, activation, in the order of computation."""
-
-    width: int
-    bias: bool
-    norm: Norm | None
-    activation: str | None
 
 
 @dataclass(frozen=True)
 class ConvLayer:
+    """``connect`` lists the input maps of each filter; empty where all filters read all."""
+
     place: Place
     window: WindowSettings
     groups: int
+    affine: Affine
+    connect: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class DeconvLayer:
+    place: Place
+    window: WindowSettings
+    groups: int
+    affine: Affine
+
+
+@dataclass(frozen=True)
+class DepthwiseLayer:
+    """``multiplier`` filters for each channel."""
+
+    place: Place
+    window: WindowSettings
+    multiplier: int
     affine: Affine
 
 
@@ -90,23 +44,108 @@ class DenseLayer:
 
 
 @dataclass(frozen=True)
+class RbfLayer:
+    """``codes`` has the codes one after another."""
+
+    place: Place
+    count: int
+    codes: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class PoolLayer:
     place: Place
-    kind: str  # max or avg
+    kind: str  # max, avg or l2
     window: WindowSettings
     count_pad: bool = False
+
+
+@dataclass(frozen=True)
+class SubsampleLayer:
+    """LeNet's pool: the sum of each window, times a coefficient, plus a bias, and an activation."""
+
+    place: Place
+    window: WindowSettings
+    activation: Activate | None
+
+
+@dataclass(frozen=True)
+class ContrastLayer:
+    """Local contrast normalisation."""
+
+    place: Place
+    kernel: Pair
+    eps: float
 
 
 @dataclass(frozen=True)
 class NormLayer:
     place: Place
     norm: Norm
+    activation: Activate | None = None
+
+
+@dataclass(frozen=True)
+class ResponseLayer:
+    """Local response normalisation."""
+
+    place: Place
+    n: int
+    alpha: float
+    beta: float
+    k: float
 
 
 @dataclass(frozen=True)
 class DropoutLayer:
     place: Place
     rate: float
+
+
+@dataclass(frozen=True)
+class ActivationLayer:
+    place: Place
+    activation: Activate
+
+
+@dataclass(frozen=True)
+class CountLayer:
+    """``maxout`` and ``shuffle``: what regroups channels by a number."""
+
+    place: Place
+    keyword: str
+    count: int
+
+
+@dataclass(frozen=True)
+class UpsampleLayer:
+    place: Place
+    factor: Pair
+    mode: str
+
+
+@dataclass(frozen=True)
+class ZeroPadLayer:
+    place: Place
+    pad: Pad
+
+
+@dataclass(frozen=True)
+class CropLayer:
+    """A window of ``size``, or of the height and width of the layer ``like``; centred without ``offset``."""
+
+    place: Place
+    size: Pair | None
+    like: str
+    offset: Pair | None
+
+
+@dataclass(frozen=True)
+class ScaleLayer:
+    """Times ``factor``, or times a learned number per channel."""
+
+    place: Place
+    factor: float | None
 
 
 @dataclass(frozen=True)
@@ -132,8 +171,7 @@ class MergeLayer:
     place: Place
     kind: str
     operands: tuple[tuple[float, str], ...]
-    activation: str | None = None
-    alpha: float | None = None  # what the activation's parentheses hold
+    activation: Activate | None = None
 
 
 @dataclass(frozen=True)
@@ -188,4 +226,8 @@ class FailedLayer:
 
 
 Structure = FromLayer | MergeLayer | ShortcutLayer | StridedCopyLayer | HeadStart | HeadEnd | CheckShape | FailedLayer
-Resolved = ConvLayer | DenseLayer | PoolLayer | NormLayer | DropoutLayer | BareLayer | Structure
+Products = ConvLayer | DeconvLayer | DepthwiseLayer | DenseLayer | RbfLayer
+Pools = PoolLayer | SubsampleLayer | ContrastLayer
+Plain = NormLayer | ResponseLayer | DropoutLayer | ActivationLayer | CountLayer | ScaleLayer | BareLayer
+Moves = UpsampleLayer | ZeroPadLayer | CropLayer
+Resolved = Products | Pools | Plain | Moves | Structure

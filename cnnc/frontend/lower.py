@@ -6,14 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import TypeVar
 
+from cnnc.errors import ProgramError
 from cnnc.frontend import ast
-from cnnc.frontend.build_graph import MAX_ELEMENTS, Built, GraphBuilder
-from cnnc.frontend.diagnostics import Diagnostics
+from cnnc.frontend.build_graph import MAX_ELEMENTS, Built, GraphBuilder, graph_shape
+from cnnc.frontend.counting import may_be_large
+from cnnc.frontend.diagnostics import Diagnostics, TooManyErrors
 from cnnc.frontend.expressions import dims
 from cnnc.frontend.names import Names
 from cnnc.frontend.resolve import resolve
 from cnnc.frontend.train_block import Training, training
-from cnnc.ir.model import Head, Model
+from cnnc.ir.model import Model
 from cnnc.ir.types import format_shape
 from cnnc.source import Span
 
@@ -41,20 +43,31 @@ def lower_collecting(program: ast.Program, diagnostics: Diagnostics) -> Lowered:
     shape = _input_shape(program, diagnostics)
     train = training(_only(program, ast.Train, "train", diagnostics), diagnostics)
     _check_slide(program, diagnostics)
+    if may_be_large(program):
+        _refuse_large(program, diagnostics)
     names = Names()
-    builder = GraphBuilder(name.name if name else DEFAULT_NAME, shape or (), train.decay_all, names, diagnostics)
-    if shape is None:
-        builder.current = None  # layers are still checked for what does not need shapes
-        builder.values["input"] = None
-    resolve(program, names, diagnostics, builder.add)
+    sequence = shape is not None and len(shape) == 2
+    shape = graph_shape(shape, sequence) if shape is not None else None
+    title = name.name if name else DEFAULT_NAME
+    builder = GraphBuilder(title, shape, train.decay_all, names, diagnostics, sequence)
+    resolve(program, names, diagnostics, builder.add, sequence)
     if not builder.built and not diagnostics.found:
         diagnostics.add(_end(program), "the program has no layers", "for example `conv 64 3x3 same`")
     diagnostics.raise_any()
-    assert builder.current is not None and shape is not None
-    builder.graph.outputs = {"output": builder.current, **builder.head_outputs()}
-    heads = tuple(Head(name, weight) for name, (_, weight) in builder.heads.items())
-    model = Model(builder.graph.name, builder.graph, shape, train.config, program.source, heads=heads)
+    assert shape is not None
+    model = Model(title, builder.finish(), shape, train.config, program.source, sequence, tuple(builder.heads))
     return Lowered(model, tuple(builder.built), train)
+
+
+def _refuse_large(program: ast.Program, diagnostics: Diagnostics) -> None:
+    """Count before building: refusing a large program must not take as long as building it."""
+    counted = Diagnostics()
+    try:
+        resolve(program, Names(), counted, lambda _: None)
+    except (ProgramError, TooManyErrors):
+        for error in counted.found:
+            diagnostics.add(error.span, error.message, error.hint)
+        diagnostics.raise_any()
 
 
 def _only(program: ast.Program, kind: type[Kind], what: str, diagnostics: Diagnostics) -> Kind | None:
@@ -79,8 +92,8 @@ def _input_shape(program: ast.Program, diagnostics: Diagnostics) -> tuple[int, .
     shape = dims(item.dims, diagnostics, "an input")
     if shape is None:
         return None
-    if len(shape) not in (1, 3):
-        hint = "write HxWxC, or one number for a vector"
+    if len(shape) > 3:
+        hint = "write HxWxC, LxC for a sequence, or one number for a vector"
         diagnostics.add(item.dims.span, f"an input with {len(shape)} extents", hint)
         return None
     if math.prod(shape) > MAX_ELEMENTS:

@@ -1,14 +1,15 @@
-"""``add``, ``concat`` and ``mul``: arms one after another, then their merge; shortcuts last, their shape being known."""
+"""``add``, ``concat`` and ``mul``: arms one after another, then their merge; shortcuts last, for they need a shape."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from cnnc.frontend import ast
-from cnnc.frontend.expressions import pair, real
-from cnnc.frontend.layers import MergeLayer, Place, ShortcutLayer, StridedCopyLayer
+from cnnc.frontend.expressions import real
+from cnnc.frontend.layer_parts import Place
+from cnnc.frontend.layers import MergeLayer, ShortcutLayer, StridedCopyLayer
 from cnnc.frontend.names import Entry
-from cnnc.frontend.settings import BadSettings, Chosen, choose, norm
+from cnnc.frontend.settings import BadSettings, Chosen, activation, choose, norm
 from cnnc.frontend.substitute import BadValue
 from cnnc.frontend.walk import Walk
 
@@ -35,11 +36,7 @@ def _merged(walk: Walk, item: ast.Merge, place: Place, body: Body) -> MergeLayer
     operands = _arms(walk, item, body) if item.arms else _by_name(walk, item)
     if chosen is None:
         raise BadSettings
-    option = chosen.get("activation")
-    if option is None or option.name == "linear":
-        return MergeLayer(place, keyword, tuple(operands))
-    alpha = real(option.value) if isinstance(option.value, ast.Real) else None
-    return MergeLayer(place, keyword, tuple(operands), option.name, alpha)
+    return MergeLayer(place, keyword, tuple(operands), activation(chosen.get("activation"), walk.diagnostics))
 
 
 def _by_name(walk: Walk, item: ast.Merge) -> list[Operand]:
@@ -176,7 +173,7 @@ def _strided_copy(walk: Walk, item: ast.Layer, place: Place, chosen: Chosen | No
         raise BadSettings
     assert isinstance(width.value, (ast.Integer, ast.Name, ast.Binary, ast.Negative))
     channels = walk.substitution.integer(width.value, 1, "a width")
-    stride = pair(chosen["stride"].value, walk.diagnostics, 1, "stride") if "stride" in chosen else (1, 1)
+    stride = walk.statements.windows.step(chosen.get("stride"), "stride")
     if stride is None:
         raise BadSettings
     return StridedCopyLayer(place, stride, channels)

@@ -10,6 +10,8 @@ from cnnc.frontend import ast
 from cnnc.frontend.diagnostics import Diagnostics
 from cnnc.source import Span
 
+_MAX_PARTS = 100  # more than calls can nest
+
 
 @dataclass(eq=False)
 class Entry:
@@ -132,6 +134,9 @@ class Names:
         """The scope of a full name such as ``stage1.2.conv1``, made if need be."""
         *parts, last = label.text.split(".")
         scope = self.root
+        if len(parts) > _MAX_PARTS:
+            diagnostics.add(label.span, f"a label with more than {_MAX_PARTS} points")
+            return scope, self._spare(label)
         for part in parts:
             if part == "*":
                 diagnostics.add(label.span, "`*` can't stand in a label")
@@ -152,7 +157,7 @@ class Names:
 
     def _spare(self, label: ast.Reference) -> str:
         """A name for a layer whose label is refused."""
-        return _free(self.root, label.text.replace(".", "_").replace("*", "_"))
+        return _free(self.root, label.text[:100].replace(".", "_").replace("*", "_"))
 
     def _shadowed(self, scope: Scope, name: str) -> Entry | None:
         """A label of that name that is visible from outside."""

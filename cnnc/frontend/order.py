@@ -20,6 +20,7 @@ _KEYWORD = {
     "P": "maxpool",
     "A": "avgpool",
     "G": "globalavgpool",
+    "L": "lrn",
     "N": "bn",
     "D": "dropout",
     "F": "fc",
@@ -182,6 +183,6 @@ class _Numbers:
         if letter in "FS":
             self.dense += 1
             return names.free(f"fc{self.blocks + self.dense}", span)
-        if letter == "D":
-            return names.automatic("dropout", span)
+        if letter in "DL":
+            return names.automatic(_KEYWORD[letter], span)
         return names.free(f"pool{block}", span)

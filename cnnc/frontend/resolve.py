@@ -10,7 +10,8 @@ from cnnc.frontend import ast, vocabulary
 from cnnc.frontend.blocks import Block, Blocks, bind, shown_call
 from cnnc.frontend.definitions import Definitions
 from cnnc.frontend.diagnostics import Diagnostics
-from cnnc.frontend.layers import HeadEnd, HeadStart, Place, Resolved
+from cnnc.frontend.layer_parts import Place
+from cnnc.frontend.layers import HeadEnd, HeadStart, Resolved
 from cnnc.frontend.merges import lone_shortcut, merge
 from cnnc.frontend.names import Entry, Names, Scope
 from cnnc.frontend.order import spell_out
@@ -20,14 +21,21 @@ from cnnc.frontend.substitute import BadValue, Bindings, Bound
 from cnnc.frontend.walk import Walk
 
 
-def resolve(program: ast.Program, names: Names, diagnostics: Diagnostics, consume: Callable[[Resolved], None]) -> None:
+def resolve(
+    program: ast.Program,
+    names: Names,
+    diagnostics: Diagnostics,
+    consume: Callable[[Resolved], None],
+    sequence: bool = False,
+) -> None:
     """Hand a program's layers to ``consume`` one by one and in order.
 
     Who consumes a layer takes names in between (a flatten before fc): the current scope is the layer's.
+    In a ``sequence`` (a 1-D net) windows have one extent.
     """
     references = References(names, labels_of(program.items), diagnostics)
     blocks = Blocks(program.items, diagnostics)
-    walk = Walk(names, references, blocks, diagnostics, consume)
+    walk = Walk(names, references, blocks, diagnostics, consume, sequence)
     resolver = _Resolver(program, walk, Definitions(walk))
     for item in program.items:
         resolver.item(item)

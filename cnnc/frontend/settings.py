@@ -1,4 +1,4 @@
-"""Options of one statement over the defaults of its kind, and their values checked."""
+"""Options of one statement by concern, and single values checked."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 
 from cnnc.frontend import ast, vocabulary
 from cnnc.frontend.diagnostics import Diagnostics
-from cnnc.frontend.expressions import dims, integer, pair, real
-from cnnc.frontend.layers import Norm, Padding, WindowSettings
+from cnnc.frontend.expressions import integer, real
+from cnnc.frontend.layer_parts import Activate, Norm
 from cnnc.frontend.slips import unknown_option
-from cnnc.ir.window import Pair
 from cnnc.source import Span
 
 # Options by concern: what a kernel, stride, padding, ... was given as.
@@ -18,6 +17,9 @@ Chosen = Mapping[str, ast.Option]
 
 # How a concern is called where ops blame an attribute.
 _ATTRIBUTE = {"size": "kernel", "padding": "pad"}
+
+# The activations that take a number, and the number they have without one.
+NUMBERS = {"leaky_relu": 0.1, "elu": 1.0, "prelu": 0.25, "sign": 0.0}
 
 
 class BadSettings(Exception):
@@ -32,7 +34,7 @@ def choose(options: Iterable[ast.Option], takes: str, diagnostics: Diagnostics, 
     chosen: dict[str, ast.Option] = {}
     sound = True
     for option in options:
-        if not option.known:
+        if not option.known or not vocabulary.takes(takes, option.name):
             _unknown(option, takes, shown or takes, diagnostics)
             sound = False
             continue
@@ -45,8 +47,9 @@ def choose(options: Iterable[ast.Option], takes: str, diagnostics: Diagnostics, 
 
 
 def _unknown(option: ast.Option, takes: str, shown: str, diagnostics: Diagnostics) -> None:
-    hint = unknown_option(option.name, takes)
-    diagnostics.add(option.span, f"`{shown}` has no option `{option.name}`", hint)
+    message = f"`{shown}` has no option `{_shown(option) if option.name in ('/', 'size') else option.name}`"
+    hint = "padding never wins a maximum" if option.name == "countpad" else unknown_option(option.name, takes)
+    diagnostics.add(option.span, message, hint)
 
 
 def _contradiction(earlier: ast.Option, option: ast.Option, diagnostics: Diagnostics) -> None:
@@ -65,63 +68,10 @@ def operand_spans(chosen: Chosen) -> dict[str, Span]:
     return {_ATTRIBUTE.get(concern, concern): option.span for concern, option in chosen.items()}
 
 
-def window(chosen: Chosen, missing: tuple[Span, str, str], is_pool: bool, diagnostics: Diagnostics) -> WindowSettings:
-    """Kernel, stride, padding, dilation. ``missing`` is where, how and with which hint to report a missing size.
-
-    Raises:
-        BadSettings: after noting what is wrong.
-    """
-    size = chosen.get("size")
-    if size is None:
-        diagnostics.add(*missing)
-    kernel = _kernel(size, diagnostics) if size else None
-    stride = _extent(chosen.get("stride"), "stride", diagnostics)
-    dilation = _extent(chosen.get("dilation"), "dilation", diagnostics)
-    padding = _padding(chosen.get("padding"), diagnostics)
-    if kernel is None or stride is None or dilation is None or padding is None:
+def sound(*values: object) -> None:
+    """Raise BadSettings if a value is None: its error is already noted."""
+    if any(value is None for value in values):
         raise BadSettings
-    if is_pool and "stride" not in chosen:
-        stride = kernel
-    return WindowSettings(kernel, stride, padding, dilation, "ceil" in chosen)
-
-
-def _kernel(option: ast.Option, diagnostics: Diagnostics) -> Pair | None:
-    if not isinstance(option.value, ast.Dims):
-        return pair(option.value, diagnostics, 1, "a kernel's extent")
-    found = dims(option.value, diagnostics, "a kernel")
-    if found is None:
-        return None
-    if len(found) != 2:
-        count = len(option.value.extents)
-        diagnostics.add(option.span, f"a kernel has a height and a width, not {count} extents")
-        return None
-    return found[0], found[1]
-
-
-def _extent(option: ast.Option | None, what: str, diagnostics: Diagnostics) -> Pair | None:
-    """A stride or dilation; 1 if not given."""
-    return (1, 1) if option is None else pair(option.value, diagnostics, 1, what)
-
-
-def _padding(option: ast.Option | None, diagnostics: Diagnostics) -> Padding | None:
-    if option is None or option.name == "valid":
-        return Padding("explicit")
-    if option.name == "same":
-        return Padding("tf" if option.value is not None else "same")
-    if not isinstance(option.value, ast.Tuple):
-        one = pair(option.value, diagnostics, 0, "padding")
-        return None if one is None else Padding("explicit", (one[0], one[0], one[0], one[0]))
-    found = [integer(item, diagnostics, 0, "padding") for item in option.value.items]
-    values = [value for value in found if value is not None]
-    if len(found) not in (2, 4):
-        hint = "write one number, (height,width) or (top,bottom,left,right)"
-        diagnostics.add(option.span, f"padding with {len(found)} numbers", hint)
-        return None
-    if len(values) != len(found):
-        return None
-    if len(values) == 2:
-        return Padding("explicit", (values[0], values[0], values[1], values[1]))
-    return Padding("explicit", (values[0], values[1], values[2], values[3]))
 
 
 def norm(chosen: Chosen, diagnostics: Diagnostics) -> Norm:
@@ -134,7 +84,46 @@ def norm(chosen: Chosen, diagnostics: Diagnostics) -> Norm:
     momentum = number(chosen.get("momentum"), Norm.momentum, diagnostics, most=1.0)
     if eps is None or momentum is None:
         raise BadSettings
-    return Norm(eps, momentum)
+    return Norm(eps, momentum, "nogamma" not in chosen)
+
+
+def activation(option: ast.Option | None, diagnostics: Diagnostics) -> Activate | None:
+    """The activation that an option names; None for none and for ``linear``.
+
+    Raises:
+        BadSettings: after noting what is wrong.
+    """
+    if option is None:
+        return None
+    kind, value = option.name, option.value
+    if kind not in NUMBERS:
+        if value is not None:
+            diagnostics.add(option.span, f"`{kind}` takes no number", f"write `{kind}` alone")
+            raise BadSettings
+        return None if kind == "linear" else Activate(kind)
+    alpha: float | None = NUMBERS[kind]
+    if value is not None:
+        alpha = check_real(value, f"`{kind}`'s number", diagnostics, signed=kind == "sign")
+    if alpha is None:
+        raise BadSettings
+    return Activate(kind, alpha)
+
+
+def whole(option: ast.Option | None, default: int, diagnostics: Diagnostics, least: int = 1) -> int | None:
+    """An integer setting; None after noting an error."""
+    if option is None:
+        return default
+    return whole_value(option.value, f"`{option.name}`", option.span, diagnostics, least)
+
+
+def whole_value(
+    value: ast.OptionValue | ast.LayerArgument, what: str, span: Span, diagnostics: Diagnostics, least: int = 1
+) -> int | None:
+    """An integer at a place where the grammar allows more; None after noting an error."""
+    if isinstance(value, (ast.Integer, ast.Name, ast.Binary, ast.Negative)):
+        return integer(value, diagnostics, least, what)
+    diagnostics.add(span, f"{what} must be a whole number")
+    return None
 
 
 def number(
@@ -148,20 +137,36 @@ def number(
     """A real setting that is not negative, not infinite and at most ``most``; None after noting an error."""
     if option is None:
         return default
-    value = option.value
-    if isinstance(value, ast.Integer):
-        value = ast.Real(value.text, value.span)
-    assert isinstance(value, ast.Real)
-    return check_real(value, f"`{option.name}`", diagnostics, most=most, positive=positive)
+    return check_real(option.value, f"`{option.name}`", diagnostics, most=most, positive=positive, span=option.span)
 
 
 def check_real(
-    value: ast.Real, what: str, diagnostics: Diagnostics, *, most: float = math.inf, positive: bool = False
+    value: ast.OptionValue | ast.LayerArgument,
+    what: str,
+    diagnostics: Diagnostics,
+    *,
+    most: float = math.inf,
+    positive: bool = False,
+    signed: bool = False,
+    span: Span | None = None,
 ) -> float | None:
-    found = real(value)
-    if not math.isfinite(found) or found < 0 or found > most or (positive and found == 0):
+    """A finite number within bounds; ``signed`` ones may be negative. None after noting an error."""
+    if isinstance(value, (ast.Integer, ast.Name, ast.Binary, ast.Negative)):
+        whole = integer(value, diagnostics)
+        if whole is None:
+            return None
+        found = float(whole)
+    elif isinstance(value, ast.Real):
+        found = real(value)
+    else:
+        assert span is not None or value is not None
+        diagnostics.add(span or value.span, f"{what} must be a number")  # type: ignore[union-attr]
+        return None
+    if not math.isfinite(found) or (found < 0 and not signed) or found > most or (positive and found == 0):
         bounds = "a positive number" if positive else "zero or a positive number"
+        bounds = "a finite number" if signed else bounds
         bounds = f"between 0 and {most:g}" if math.isfinite(most) else bounds
-        diagnostics.add(value.span, f"{what} must be {bounds}, not `{value.text}`")
+        text = value.text if isinstance(value, ast.Real) else f"{found:g}"
+        diagnostics.add(value.span, f"{what} must be {bounds}, not `{text}`")
         return None
     return found

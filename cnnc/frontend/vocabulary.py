@@ -49,7 +49,7 @@ _AFFINE = ("bias", "nobias", "bn", "nobn", *ACTIVATIONS, "linear")
 _WEIGHTS = ("weights=", "fixed", "binary")
 OPTIONS: dict[str, tuple[str, ...]] = {
     "conv": (*_SPATIAL, "dilation=", "groups=", "connect=", "bias=position", *_AFFINE, *_WEIGHTS),
-    "deconv": (*_SPATIAL, "dilation=", "groups=", *_AFFINE, "weights=", "fixed"),
+    "deconv": ("f=", "s=", "same", "valid", "pad=", "dilation=", "groups=", *_AFFINE, "weights=", "fixed"),
     "sepconv": (*_SPATIAL, "dilation=", "m=", *_AFFINE),
     "dwconv": (*_SPATIAL, "dilation=", "m=", *_AFFINE),
     "maxpool": (*_SPATIAL, "ceil"),
@@ -58,7 +58,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "lcn": ("f=", "eps="),
     "subsample": (*_SPATIAL, "ceil", *ACTIVATIONS),
     "fc": (*_AFFINE, *_WEIGHTS),
-    "bn": ("eps=", "momentum=", "nogamma"),
+    "bn": ("eps=", "momentum=", "nogamma", *ACTIVATIONS),
     "lrn": ("n=", "alpha=", "beta=", "k="),
     "rbf": ("codes=",),
     "upsample": ("nearest", "bilinear"),
@@ -78,6 +78,14 @@ def takes_word(head: str, word: str, has_value: bool) -> bool:
     return word + "=" * has_value in OPTIONS.get(head, ())
 
 
+def takes(head: str, option: str) -> bool:
+    """Whether an option, by its name in the syntax tree, is one of this keyword."""
+    if option == "rate":  # the number of `DROPOUT: 0.5`
+        return head == "dropout"
+    name = {"size": "f", "/": "s"}.get(option, option)
+    return name in OPTIONS.get(head, ()) or f"{name}=" in OPTIONS.get(head, ())
+
+
 def head_of_default(kind: str) -> str:
     """The keyword whose options a default line takes."""
     return {"POOL": "avgpool"}.get(kind, kind.lower())
@@ -85,16 +93,50 @@ def head_of_default(kind: str) -> str:
 
 # What other tools call it.
 _SYNONYMS = {
-    **dict.fromkeys(("kernel", "kernel_size", "ksize", "filter", "filter_size", "size"), "f"),
+    **dict.fromkeys(("kernel", "kernel_size", "ksize", "filter", "filter_size", "pool_size", "size"), "f"),
     **dict.fromkeys(("stride", "strides", "step"), "s"),
     **dict.fromkeys(("padding", "p"), "pad"),
     **dict.fromkeys(("group", "groups"), "groups"),
-    **dict.fromkeys(("batchnorm", "batch_norm", "batchnorm2d", "batchnormalization"), "bn"),
-    **dict.fromkeys(("dense", "linear", "fully_connected"), "fc"),
-    **dict.fromkeys(("conv2d", "convolution"), "conv"),
-    **dict.fromkeys(("max_pool", "max_pooling", "maxpooling2d", "maxpool2d"), "maxpool"),
-    **dict.fromkeys(("avg_pool", "average_pool", "averagepooling2d", "avgpool2d"), "avgpool"),
-    **dict.fromkeys(("gap", "global_avg_pool", "globalaveragepooling2d"), "globalavgpool"),
+    **dict.fromkeys(("dilation_rate", "dilations"), "dilation"),
+    **dict.fromkeys(("multiplier", "depth_multiplier", "channel_multiplier"), "m"),
+    **dict.fromkeys(("no_bias", "use_bias", "without_bias"), "nobias"),
+    **dict.fromkeys(("ceil_mode",), "ceil"),
+    **dict.fromkeys(("count_include_pad",), "countpad"),
+    **dict.fromkeys(("batchnorm", "batch_norm", "batchnorm1d", "batchnorm2d", "batchnormalization"), "bn"),
+    **dict.fromkeys(("dense", "linear", "fully_connected", "affine", "inner_product", "innerproduct"), "fc"),
+    **dict.fromkeys(("conv1d", "conv2d", "convolution", "convolutional", "convolution2d"), "conv"),
+    **dict.fromkeys(
+        ("conv2dtranspose", "conv1dtranspose", "convtranspose2d", "convtranspose1d", "conv_transpose", "deconvolution"),
+        "deconv",
+    ),
+    **dict.fromkeys(("transposed_conv", "transpose_conv", "upconv", "deconvolutional"), "deconv"),
+    **dict.fromkeys(("depthwise_conv", "depthwiseconv2d", "depthwise_conv2d", "depthwise"), "dwconv"),
+    **dict.fromkeys(("separableconv2d", "separable_conv", "separable_conv2d", "separable"), "sepconv"),
+    **dict.fromkeys(("max_pool", "max_pooling", "maxpooling2d", "maxpool1d", "maxpool2d", "pool"), "maxpool"),
+    **dict.fromkeys(("avg_pool", "average_pool", "averagepooling2d", "avgpool1d", "avgpool2d", "meanpool"), "avgpool"),
+    **dict.fromkeys(("lppool", "lp_pool", "lppool2d", "l2_pool"), "l2pool"),
+    **dict.fromkeys(("gap", "global_avg_pool", "globalaveragepooling2d", "adaptiveavgpool2d"), "globalavgpool"),
+    **dict.fromkeys(("localresponsenorm", "local_response_norm", "local_response_normalization", "norm"), "lrn"),
+    **dict.fromkeys(("localcontrastnorm", "local_contrast_norm", "contrast_norm"), "lcn"),
+    **dict.fromkeys(("subsampling", "sub_sampling", "sub_sample"), "subsample"),
+    **dict.fromkeys(("drop", "dropout2d"), "dropout"),
+    **dict.fromkeys(("upsampling", "upsampling2d", "upsample2d", "unpool", "resize", "interpolate"), "upsample"),
+    **dict.fromkeys(("zeropadding", "zeropadding2d", "zeropad2d", "zero_pad", "pad2d"), "zeropad"),
+    **dict.fromkeys(("cropping", "cropping2d", "centercrop", "center_crop"), "crop"),
+    **dict.fromkeys(("channel_shuffle", "channelshuffle"), "shuffle"),
+    **dict.fromkeys(("concatenate", "cat", "concatenation", "depth_concat", "filter_concat"), "concat"),
+    **dict.fromkeys(("sum", "eltwise", "plus", "residual"), "add"),
+    **dict.fromkeys(("multiply", "product"), "mul"),
+    **dict.fromkeys(("route", "input_from"), "from"),
+    **dict.fromkeys(("skip", "skip_connection"), "shortcut"),
+    **dict.fromkeys(("radial_basis", "radialbasis"), "rbf"),
+    **dict.fromkeys(("leakyrelu", "lrelu", "leaky"), "leaky_relu"),
+    **dict.fromkeys(("parametric_relu", "parametricrelu"), "prelu"),
+    **dict.fromkeys(("scaledtanh", "lecun_tanh"), "scaled_tanh"),
+    **dict.fromkeys(("hardsigmoid",), "hard_sigmoid"),
+    **dict.fromkeys(("logistic",), "sigmoid"),
+    **dict.fromkeys(("binarize", "threshold", "step_function"), "sign"),
+    **dict.fromkeys(("log_softmax", "soft_max"), "softmax"),
     **dict.fromkeys(("learning_rate", "rate"), "lr"),
     **dict.fromkeys(("wd", "l2"), "weight_decay"),
     "batch_size": "batch",
@@ -114,8 +156,12 @@ CONCERN = {
     "nobias": "bias",
     "bn": "bn",
     "nobn": "bn",
-    **dict.fromkeys(("A", "B", "C"), "option"),  # of a shortcut
     "linear": "activation",
+    "nearest": "mode",
+    "bilinear": "mode",
+    "A": "option",
+    "B": "option",
+    "C": "option",
     **dict.fromkeys(ACTIVATIONS, "activation"),
 }
 
@@ -132,6 +178,7 @@ LETTERS = {
     "P": "max pool",
     "A": "average pool",
     "G": "global average pool",
+    "L": "LRN",
     "N": "batch norm",
     "D": "dropout",
     "F": "fully connected",

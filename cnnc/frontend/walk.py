@@ -9,7 +9,8 @@ from cnnc.frontend import ast
 from cnnc.frontend.blocks import Blocks
 from cnnc.frontend.diagnostics import Diagnostics
 from cnnc.frontend.expressions import dims
-from cnnc.frontend.layers import CheckShape, FailedLayer, FromLayer, HeadEnd, HeadStart, Place, Resolved
+from cnnc.frontend.layer_parts import Place
+from cnnc.frontend.layers import CheckShape, FailedLayer, FromLayer, HeadEnd, HeadStart, Resolved
 from cnnc.frontend.names import Entry, Names, Scope
 from cnnc.frontend.order import MAX_LAYERS
 from cnnc.frontend.references import References
@@ -18,7 +19,7 @@ from cnnc.frontend.substitute import BadValue, Bindings, Substitution
 from cnnc.source import Span
 
 # Statements and turns that one program may come to, those that give no layer too.
-MAX_STEPS = 10 * MAX_LAYERS
+MAX_STEPS = 4 * MAX_LAYERS
 # Calls, merges and repetitions inside each other; later stages recurse over them.
 MAX_NESTING = 50
 
@@ -35,11 +36,12 @@ class Walk:
         blocks: Blocks,
         diagnostics: Diagnostics,
         consume: Callable[[Resolved], None],
+        sequence: bool,
     ) -> None:
         self.names = names
         self.references = references
         self.diagnostics = diagnostics
-        self.statements = Statements(diagnostics)
+        self.statements = Statements(diagnostics, sequence)
         self.blocks = blocks
         self.rank: int | None = None  # which of the blocks are visible, None for all
         self.bindings: Bindings = {}
