@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from cnnc.errors import ShapeError
 from cnnc.ir import ops
 from cnnc.ir.window import Pair, Window, tensorflow_same_padding
 from cnnc.runtime.cpu import pool, space
@@ -198,3 +199,17 @@ def test_pools_with_tensorflow_s_padding(size: Pair, stride: int) -> None:
     means.backward(torch_side.nchw(dy))
     grad = ops.AvgPoolGrad(window, size)
     check(grad, (dy_type,), (dy,), [torch_side.nhwc(torch_side.gradient(tx))], Scalars(n))
+
+
+def test_what_does_not_fit() -> None:
+    x = image(4, 5, 6)
+    with pytest.raises(ShapeError, match="a border can't be negative: -1 pixels"):
+        ops.ZeroPad((0, -1, 0, 0)).infer(x)
+    with pytest.raises(ShapeError, match=r"a crop of 4x5 at \(1,0\) does not lie in its input 4x5"):
+        ops.Crop((1, 0), (4, 5)).infer(x)
+    with pytest.raises(ShapeError, match="a shortcut can't drop channels: 6 to 5"):
+        ops.PadShortcut((1, 1), 5).infer(x)
+    with pytest.raises(ShapeError, match="dy does not fit the shortcut"):
+        ops.PadShortcutGrad((2, 2), (4, 4), 6).infer(x)
+    with pytest.raises(ShapeError, match="dy does not fit the factor"):
+        ops.UpsampleGrad((2, 2)).infer(x)

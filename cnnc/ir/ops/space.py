@@ -18,6 +18,7 @@ class ZeroPad(Op):
     def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
         (x,) = operands
         height, width, channels = image_of(x, "zeropad")
+        expect(min(self.pad) >= 0, f"a border can't be negative: {min(self.pad)} pixels", "pad")
         top, bottom, left, right = self.pad
         return (x.with_shape(height + top + bottom, width + left + right, channels),)
 
