@@ -96,3 +96,24 @@ def tensorflow_same_padding(image: Pair, kernel: Pair, stride: Pair, dilation: P
         total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
         pads += [total // 2, total - total // 2]
     return pads[0], pads[1], pads[2], pads[3]
+
+
+def causal_padding(kernel: Pair, dilation: Pair) -> Pad:
+    """``causal``: (k-1)d before and nothing after along the height, which is time."""
+    return (kernel[0] - 1) * dilation[0], 0, 0, 0
+
+
+def transposed_image(rows: Pair, window: Window) -> Pair:
+    """Height and width that a transposed conv gives: ``(n-1)s + extent - pads``; not positive where pads eat all."""
+    extents = zip(rows, window.stride, window.extent, strict=True)
+    found = [(n - 1) * s + extent - sum(window.pad_of(axis)) for axis, (n, s, extent) in enumerate(extents)]
+    return found[0], found[1]
+
+
+def transposed_same_padding(kernel: Pair, stride: Pair, dilation: Pair) -> Pad:
+    """``same`` of a transposed conv, which makes its output s times its input: ``extent - s``, the odd pixel after.
+
+    Negative where the stride is larger than the dilated kernel: then no padding does.
+    """
+    total = [(k - 1) * d + 1 - s for k, s, d in zip(kernel, stride, dilation, strict=True)]
+    return total[0] // 2, total[0] - total[0] // 2, total[1] // 2, total[1] - total[1] // 2
