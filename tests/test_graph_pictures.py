@@ -1,16 +1,10 @@
-"""Pictures: boxes, folded repeats, shapes on edges, and the files."""
+"""Pictures: boxes, folded repeats, shapes on edges."""
 
 from __future__ import annotations
 
 import re
-import sys
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from cnnc.cli import main
 from cnnc.ir import ops
 from cnnc.ir.graph import Value
 from cnnc.ir.model import Model
@@ -18,8 +12,6 @@ from cnnc.report.picture.boxes import Box, boxes_of
 from cnnc.report.picture.draw import picture_text
 from cnnc.report.picture.fold import Group, Leaf, Picture, fold
 from tests.report_networks import Net, inception, resnet
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def named(model: Model, *, train: bool = False) -> dict[str, Box]:
@@ -69,6 +61,28 @@ def test_pre_activation_stands_before_its_conv() -> None:
     boxes = named(net.model(net.node("concat1", ops.Concat(), x, y)))
     assert boxes["conv2"].lines == ("bn, relu", "3x3 conv, 2")
     assert boxes["concat1"].inputs == (1, 2)
+
+
+def test_a_separable_conv_is_one_box() -> None:
+    net = Net(9, 9, 4)
+    y = net.conv("s1.depthwise", net.x, 4, 3, stride=2, groups=4, relu=False)
+    y = net.conv("s1.pointwise", y, 8, 1, bn=True)
+    y = net.conv("dw", y, 8, 3, groups=8)  # an activation between: two convs
+    model = net.model(net.conv("pw", y, 2, 1, relu=False))
+    assert [(box.name, *box.lines) for box in boxes_of(model)[1:-1]] == [
+        ("s1", "3x3 separable conv, 8, /2", "bn, relu"),
+        ("dw", "3x3 depthwise conv, 8", "relu"),
+        ("pw", "1x1 conv, 2"),
+    ]
+
+
+def test_batch_norm_behind_a_merge_begins_what_follows() -> None:
+    net = Net(9, 9, 4)
+    x = net.node("concat1", ops.Concat(), net.x, net.conv("conv1", net.x, 4, 3))
+    y = net.conv("conv2", net.node("relu1", ops.Activation("relu"), net.norm("bn1", x)), 2, 3, relu=False)
+    boxes = named(net.model(net.node("globalavgpool1", ops.GlobalAvgPool(), y)))
+    assert boxes["concat1"].lines == ("concat",)
+    assert boxes["conv2"].lines == ("bn, relu", "3x3 conv, 2")
 
 
 def test_a_value_that_two_layers_read_ends_its_box() -> None:
@@ -172,6 +186,19 @@ def test_repeats_in_repeats() -> None:
     assert found[2:5] == [("[block0 to block2]", 3), ("block0.conv0", 4), ("block0.add1", 1)]
 
 
+def test_layers_of_a_dense_block_fold_although_channels_grow() -> None:
+    net = Net(8, 8, 16)
+    x = net.conv("conv1", net.x, 16, 3)
+    for number in range(6):
+        y = net.node(f"relu{number}", ops.Activation("relu"), net.norm(f"bn{number}", x))
+        x = net.node(f"concat{number}", ops.Concat(), x, net.conv(f"grow{number}", y, 12, 3, relu=False))
+    model = net.model(net.conv("last", x, 2, 1))
+    assert folded(model)[2:5] == [("[]", 6), ("grow0", 1), ("concat0", 1)]
+    text = picture_text(model)
+    assert "up to 8x8x88" in text
+    assert re.findall(r'label=" ([0-9x]+)"', text) == ["8x8x16", "8x8x12", "8x8x88", "8x8x2"]
+
+
 def test_other_shapes_or_strides_do_not_fold() -> None:
     net = Net(32, 32, 8)
     y = net.conv("conv2", net.conv("conv1", net.x, 8, 3), 8, 3, stride=2)
@@ -227,50 +254,3 @@ def test_a_thousand_layers_fold_quickly_to_a_few_boxes() -> None:
         y = net.conv(f"stage1.{number}.conv2", net.conv(f"stage1.{number}.conv1", x, 16, 3), 16, 3, relu=False)
         x = net.node(f"stage1.{number}.add1", ops.Add(), x, y)
     assert len(folded(net.model(x))) == 8
-
-
-# -- files ----------------------------------------------------------------------------------------------
-
-LENET = str(ROOT / "models" / "lenet5.cnn")
-
-
-def test_svg_png_and_dot_are_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    for suffix in ("svg", "png", "dot", "SVG"):
-        assert main(["graph", LENET, "-o", str(tmp_path / f"net.{suffix}")]) == 0
-    words = " ".join(ET.parse(tmp_path / "net.svg").getroot().itertext())
-    assert "5x5 conv, 6" in words
-    assert "28x28x6" in words
-    assert (tmp_path / "net.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "net.dot").read_text().startswith("digraph")
-    assert len(list(tmp_path.iterdir())) == 4
-    assert capfd.readouterr() == ("", "")
-
-
-def test_the_same_network_gives_the_same_picture(tmp_path: Path) -> None:
-    for name in ("a.svg", "b.svg"):
-        assert main(["graph", LENET, "-o", str(tmp_path / name)]) == 0
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-
-
-@pytest.mark.parametrize("name", ["net.jpg", "net", "net.svg.txt"])
-def test_another_suffix_is_one_sentence(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["graph", LENET, "-o", str(tmp_path / name)]) == 2
-    assert capsys.readouterr().err == f"cnnc: error: {tmp_path / name}: a picture ends in .svg, .png or .dot\n"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_without_the_layout_library_dot_works(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "pygraphviz", None)
-    assert main(["graph", LENET, "-o", str(tmp_path / "net.svg")]) == 2
-    assert "pip install 'cnnc[graph]'" in capsys.readouterr().err
-    assert main(["graph", LENET, "-o", str(tmp_path / "net.dot")]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["net.dot"]
-
-
-def test_words_of_the_program_are_escaped(tmp_path: Path) -> None:
-    net = Net(4, 4, 1, name='a"b<c>&\\')
-    text = picture_text(net.model(net.conv("c<1>&", net.x, 1, 1)))
-    assert "c&lt;1&gt;&amp;" in text
-    assert 'label="a\\"b<c>&\\\\:' in text

@@ -9,11 +9,12 @@ from cnnc.ir.graph import Graph
 from cnnc.ir.model import Model
 from cnnc.ir.types import format_shape
 from cnnc.report.layers import Layer, layers_of
-from cnnc.report.picture.words import kind_of, words_of
+from cnnc.report.picture.words import is_depthwise, is_pointwise, kind_of, separable_words, words_of
 
 # Layers that are drawn in the box of what they follow; a flatten is drawn with what follows it.
 FOLLOWERS = ("batch_norm", "activation", "dropout", "bias", "scale")
 FLATTEN = "flatten"
+PRODUCTS = ("conv", "conv1d", "deconv", "dense", "rbf")
 INPUT, OUTPUT = "input", "output"
 
 
@@ -39,6 +40,7 @@ class _Draft:
 
     layers: list[Layer] = field(default_factory=list)
     main: int | None = None
+    pointwise: int | None = None  # the second half of a separable conv, whose first is ``main``
 
     @property
     def last(self) -> Layer:
@@ -58,19 +60,31 @@ def boxes_of(model: Model, *, train: bool = False) -> tuple[Box, ...]:
         sources = _sources(layer, inside)
         before = drafts.get(sources[0]) if len(sources) == 1 else None
         alone = before is not None and users[sources[0]] == 1 and sources[0] not in read_as_output
-        draft = before if before is not None and alone and _joins(layer, before) else _Draft()
+        joins = before is not None and alone and (_joins(layer, before) or _completes(layer, before, graph))
+        draft = before if before is not None and joins else _Draft()
         draft.layers.append(layer)
         if draft.main is None and layer.op not in (*FOLLOWERS, FLATTEN):
             draft.main = len(draft.layers) - 1
+        elif layer.op == "conv":
+            draft.pointwise = len(draft.layers) - 1
         drafts[layer.name] = draft
     return _finish(model, list({id(draft): draft for draft in drafts.values()}.values()), inside, ends)
 
 
 def _joins(layer: Layer, before: _Draft) -> bool:
     """Whether a layer that alone reads a box belongs into it."""
+    if layer.op == "batch_norm" and before.main is not None:
+        # Behind a merge or a pool it begins what follows (pre-activation), or stands alone.
+        return before.layers[before.main].op in PRODUCTS
     if layer.op in FOLLOWERS:
         return True
-    return before.main is None and layer.op in ("conv", "conv1d", "dense", "rbf", FLATTEN)
+    return before.main is None and layer.op in (*PRODUCTS, FLATTEN)
+
+
+def _completes(layer: Layer, before: _Draft, graph: Graph) -> bool:
+    """Whether a layer is the 1x1 conv of a separable one: right behind a depthwise conv, with nothing between."""
+    depthwise = before.main is not None and before.pointwise is None and before.layers[before.main] is before.last
+    return depthwise and layer.op == "conv" and is_pointwise(layer) and is_depthwise(before.last, graph)
 
 
 def _finish(model: Model, drafts: list[_Draft], inside: dict[str, str], ends: dict[str, str]) -> tuple[Box, ...]:
@@ -80,7 +94,7 @@ def _finish(model: Model, drafts: list[_Draft], inside: dict[str, str], ends: di
         inputs = _inputs(draft, model.graph, inside, number)
         shape = format_shape(model.shown(model.graph.type_of(draft.last.output).shape))
         main = draft.layers[draft.main or 0]
-        boxes.append(Box(main.name, kind_of(main), _lines(draft, model.graph), shape, inputs))
+        boxes.append(Box(_name(draft, main), kind_of(main), _lines(draft, model.graph), shape, inputs))
     for name, text in ends.items():
         value = model.graph.outputs[name]
         source = number.get(inside.get(value.node, ""), 0)
@@ -88,14 +102,25 @@ def _finish(model: Model, drafts: list[_Draft], inside: dict[str, str], ends: di
     return tuple(boxes)
 
 
+def _name(draft: _Draft, main: Layer) -> str:
+    """A separable conv is named for its own scope where it has one (``sepconv1.depthwise``)."""
+    if draft.pointwise is None:
+        return main.name
+    scope, other = (layer.name.rpartition(".")[0] for layer in (main, draft.layers[draft.pointwise]))
+    return scope if scope and scope == other else main.name
+
+
 def _lines(draft: _Draft, graph: Graph) -> tuple[str, ...]:
     """What stands before the main layer, the main layer, what follows."""
     main = draft.main
     if main is None:
         return (_said(draft.layers, graph),)
-    head, *rest = words_of(draft.layers[main], graph)
+    behind = main if draft.pointwise is None else draft.pointwise
+    head, *rest = words_of(draft.layers[behind], graph)
+    if draft.pointwise is not None:
+        head = separable_words(draft.layers[main], draft.layers[behind])
     before = _said([layer for layer in draft.layers[:main] if layer.op != FLATTEN], graph)
-    after = ", ".join([*rest, *filter(None, [_said(draft.layers[main + 1 :], graph)])])
+    after = ", ".join([*rest, *filter(None, [_said(draft.layers[behind + 1 :], graph)])])
     return tuple(line for line in (before, head, after) if line)
 
 

@@ -68,7 +68,8 @@ def _frame(group: Group) -> str:
     name = html.escape(group.label)
     if group.count == 1:
         return f"graph [label=<{name}>, {style}];"
-    return f"graph [label=<{name}{' ' if name else ''}{_times(group.count)}>, {style}, penwidth=1.5];"
+    grown = f", up to {group.grows_to}" if group.grows_to else ""
+    return f"graph [label=<{name}{' ' if name else ''}{_times(group.count)}{grown}>, {style}, penwidth=1.5];"
 
 
 def _times(count: int) -> str:
@@ -113,10 +114,11 @@ def _edges(picture: Picture) -> Iterator[str]:
     for target, box in enumerate(picture.boxes):
         if target in picture.stands_for:
             continue
-        for source in dict.fromkeys(picture.stands_for.get(source, source) for source in box.inputs):
-            label = "" if source in labelled or source == 0 else f' [label=" {picture.boxes[source].shape}"]'
-            labelled.add(source)
-            yield f"  n{source} -> n{target}{label};"
+        # A folded block's value is the last one's, drawn as leaving the first.
+        for value in dict.fromkeys(box.inputs):
+            label = "" if value in labelled or value == 0 else f' [label=" {picture.boxes[value].shape}"]'
+            labelled.add(value)
+            yield f"  n{picture.stands_for.get(value, value)} -> n{target}{label};"
 
 
 def _legend(picture: Picture) -> Iterator[str]:

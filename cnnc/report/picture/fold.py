@@ -2,7 +2,7 @@
 
 Boxes stand in the tree of their scopes (``stage2.1.conv1`` in ``1`` in ``stage2``). At each level a run of up to
 ``LONGEST`` neighbours that comes again at once, with equal words, shapes and edges, each reading the one before it and
-nothing else, is drawn once.
+nothing else, is drawn once. A dense block's layers, each of which adds channels to what it reads, are equal too.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Group:
     label: str
     items: tuple[Leaf | Group, ...]
     count: int = 1
+    grows_to: str = ""  # the last one's output, where each adds channels
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,15 @@ class _Folder:
             position += length * count
 
     def _item(self, first: tuple[_Scope, ...], last: tuple[_Scope, ...], count: int) -> Leaf | Group:
+        last_box = last[-1].boxes[-1]
+        grows_to = self._shape(last_box) if self._shape(last_box) != self._shape(first[-1].boxes[-1]) else ""
         if len(first) > 1:
-            return Group("", tuple(self._items(first, whole=True)), count)
+            return Group("", tuple(self._items(first, whole=True)), count, grows_to)
         (part,) = first
         if not part.parts:
             return Leaf(part.boxes[0], count, last[0].boxes[0])
         label = part.label if count == 1 else f"{part.label} to {last[0].label}"
-        return Group(label, tuple(self._items(part.parts)), count)
+        return Group(label, tuple(self._items(part.parts)), count, grows_to)
 
     # -- repeats ----------------------------------------------------------------------------------
 
@@ -125,15 +128,29 @@ class _Folder:
         """What two blocks must have in common to be one drawing: words, shapes and edges."""
         place = {box: index for index, box in enumerate(block)}
         outside: dict[int, int] = {}
+        grown = self._grown(block)
         form = []
         for index in block:
             box = self.boxes[index]
             edges = tuple(
-                place[source] if source in place else (outside.setdefault(source, len(outside)), self._shape(source))
+                place[source]
+                if source in place
+                else (outside.setdefault(source, len(outside)), self._size(source, grown))
                 for source in box.inputs
             )
-            form.append((box.kind, box.lines, box.shape, edges))
+            form.append((box.kind, box.lines, self._size(index, grown), edges))
         return tuple(form)
+
+    def _grown(self, block: Sequence[int]) -> set[int]:
+        """What has more channels in each layer of a dense block: the value it reads, and its last concat with it."""
+        last = self.boxes[block[-1]]
+        read = {source for box in block for source in self.boxes[box].inputs} - set(block)
+        is_dense = last.lines[:1] == ("concat",) and len(block) > 1 and len(read) == 1 and read < set(last.inputs)
+        return {block[-1], *read} if is_dense else set()
+
+    def _size(self, box: int, grown: set[int]) -> str:
+        """A box's shape, or its image's size alone."""
+        return self._shape(box).rpartition("x")[0] if box in grown else self._shape(box)
 
     def _shape(self, box: int) -> str:
         return self.boxes[box].shape

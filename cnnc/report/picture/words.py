@@ -7,7 +7,7 @@ from collections.abc import Callable
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node
 from cnnc.ir.types import format_shape
-from cnnc.ir.window import Pair
+from cnnc.ir.window import Pair, Window
 from cnnc.report.layers import LOCAL_CONTRAST, Layer
 
 # What colours a box; a kind is also a line of the legend.
@@ -50,6 +50,26 @@ def words_of(layer: Layer, graph: Graph) -> tuple[str, ...]:
         if isinstance(node.op, _FOLLOWING) and node is not main:
             said.append(_say(node, graph))
     return tuple(word for word in said if word)
+
+
+def is_depthwise(layer: Layer, graph: Graph) -> bool:
+    """A conv that keeps channels apart, without bias or activation in its layer."""
+    op = layer.main.op
+    if not isinstance(op, ops.Conv) or op.groups == 1 or len(layer.computed) > 1:
+        return False
+    return op.groups == graph.type_of(layer.main.operands[0]).shape[-1]
+
+
+def is_pointwise(layer: Layer) -> bool:
+    """A plain 1x1 conv at stride 1."""
+    op = layer.main.op
+    return isinstance(op, ops.Conv) and op == ops.Conv(Window((1, 1)))
+
+
+def separable_words(depthwise: Layer, pointwise: Layer) -> str:
+    """``3x3 separable conv, 728`` for both together."""
+    main = depthwise.main
+    return f"{_window(main)} separable conv, {pointwise.main.types[0].shape[-1]}{_stride(main)}"
 
 
 _FOLLOWING: tuple[type[ops.Op], ...] = (
