@@ -55,7 +55,7 @@ def _draw(spec: ParamSpec, rng: np.random.Generator) -> Array:
 def _bilinear(shape: tuple[int, ...]) -> Array:
     """Up-sampling kernels that take each channel to itself (Long et al. 2015); all of them where there is one a group.
 
-    Along an axis of k taps ``f(i) = 1 - |i/s - c|`` with s = ceil(k/2) and c = (2s - 1 - s mod 2) / 2s.
+    Along an axis of k taps ``f(i) = 1 - |i/s - c|`` with s = ceil(k/2) and c = (2s - 1 - k mod 2) / 2s, the middle.
     """
     kernel = _product([_tent(k) for k in shape[2:]])
     result = np.zeros(shape)
@@ -69,7 +69,7 @@ def _bilinear(shape: tuple[int, ...]) -> Array:
 
 def _tent(k: int) -> Array:
     s = (k + 1) // 2
-    centre = (2 * s - 1 - s % 2) / (2 * s)
+    centre = (2 * s - 1 - k % 2) / (2 * s)
     result: Array = 1 - np.abs(np.arange(k) / s - centre)
     return result
 

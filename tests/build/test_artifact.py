@@ -14,7 +14,7 @@ from cnnc.codegen.artifact import Artifact, check_replaceable, read_artifact, wr
 from cnnc.codegen.build import Binaries, build
 from cnnc.errors import UsageError
 
-ARTIFACT = Artifact("tiny", TEXT, "bfloat16", True, ("sm_90", "gfx942"))
+ARTIFACT = Artifact("tiny", TEXT, "bfloat16", True, ("sm_90", "gfx942"), sequence=True)
 
 
 def built() -> Binaries:

@@ -168,3 +168,20 @@ def test_digits_need_room_and_ten_classes() -> None:
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     assert load_error("digits", (8, 8, 1), 10) == "digits comes from scikit-learn: pip install 'cnnc[data]'"
+
+
+def test_label_maps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((6, 5, 2)), rng.integers(0, 3, (6, 5))
+    path = save(tmp_path, x=x, y=y[..., None])
+    data = load_data(path, (5, 2), 3, label_shape=(5,))
+    assert data.train.y.shape == (4, 5)
+    path = save(tmp_path, x=x, y=y)
+    with pytest.raises(UsageError, match=r"6 images need labels of shape \(6, 4\), not \(6, 5\)"):
+        load_data(path, (5, 2), 3, label_shape=(4,))
+    with pytest.raises(UsageError, match=r"label 2 at index \(\d, \d\) is out of range: the network has 2 classes"):
+        load_data(path, (5, 2), 2, label_shape=(5,))
+    path = save(tmp_path, x=x, y=y[:, 0])
+    assert load_data(path, (5, 2), 3, label_shape=(1, 1)).train.y.shape == (4, 1, 1)
+    with pytest.raises(UsageError, match="not \\(6,\\); for one label per image end the program with `fc`"):
+        load_data(path, (5, 2), 3, label_shape=(5,))
