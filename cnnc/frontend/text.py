@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cnnc.frontend import ast
+from cnnc.frontend import ast, vocabulary
 from cnnc.frontend.table import Line
 
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "^": 3}
@@ -30,10 +30,20 @@ def value_text(value: ast.OptionValue | ast.LayerArgument, least: int = 1) -> st
         return "(" + ",".join(expression_text(item) for item in value.items) + ")"
     if isinstance(value, ast.Dims):
         return "x".join(value.extents)
-    if isinstance(value, ast.Real):
+    if isinstance(value, (ast.Real, ast.Reference)):
         return value.text
-    assert not isinstance(value, (ast.Literal, ast.Activated, ast.Reference, type(None)))
+    if isinstance(value, ast.Literal):
+        return literal_text(value)
+    if isinstance(value, ast.Activated):
+        return value.name + (f"({value.argument.text})" if value.argument else "")
+    assert value is not None
     return expression_text(value, least)
+
+
+def literal_text(value: ast.Literal) -> str:
+    """A literal on one line."""
+    divisor = f"/{expression_text(value.divisor, _ATOM)}" if value.divisor else ""
+    return "[" + " | ".join(" ".join(row) for row in value.rows) + "]" + divisor
 
 
 def option_words(options: Sequence[ast.Option]) -> list[str]:
@@ -44,26 +54,109 @@ def option_words(options: Sequence[ast.Option]) -> list[str]:
             words[-1] += f"/{value_text(option.value, _ATOM)}"
         elif option.name in ("size", "rate"):
             words.append(value_text(option.value))
+        elif option.value is None:
+            words.append(option.name)
+        elif option.name in vocabulary.ACTIVATIONS:
+            words.append(f"{option.name}({value_text(option.value)})")
         else:
-            words.append(option.name if option.value is None else f"{option.name}={value_text(option.value)}")
+            words.append(f"{option.name}={value_text(option.value)}")
     return words
 
 
+# -- items ----------------------------------------------------------------------------------------
+
+
 def item_line(item: ast.Item | ast.Setting) -> Line:
-    """One item on one line; layers have columns, all else stands at the margin."""
-    if isinstance(item, ast.Layer):
-        return _layer_line(item)
+    """One item on one line; statements have columns, all else stands at the margin."""
+    if isinstance(item, ast.Statement):
+        label = f"{item.label.text}:" if item.label else ""
+        return Line(label, statement_text(item), assertion_text(item))
     return Line(body=_margin_text(item), free=True)
 
 
-def _layer_line(item: ast.Layer) -> Line:
-    words = [item.keyword.text]
-    if item.argument is not None:
-        words.append(value_text(item.argument))
-    words += option_words(item.options)
-    label = f"{item.label.text}:" if item.label else ""
-    assertion = f"=> {value_text(item.assertion)}" if item.assertion else ""
-    return Line(label, " ".join(words), assertion)
+def inline(item: ast.Item | ast.Setting) -> str:
+    """An item as part of a line."""
+    line = item_line(item)
+    return " ".join(part for part in (line.label, line.body, line.assertion) if part)
+
+
+def assertion_text(item: ast.Statement) -> str:
+    return f"=> {value_text(item.assertion)}" if item.assertion else ""
+
+
+def statement_text(item: ast.Statement) -> str:
+    """A statement without its label and assertion."""
+    if isinstance(item, ast.Layer):
+        return " ".join([_layer_text(item), *option_words(item.options), *times_words(item)])
+    if isinstance(item, ast.Call):
+        return " ".join([f"{item.name.text}({_arguments(item.arguments)})", *times_words(item)])
+    if isinstance(item, ast.Merge) and item.operands:
+        return f"{item.keyword.text}({', '.join(map(_operand, item.operands))})" + tail_text(item)
+    if isinstance(item, ast.Merge):
+        return f"{item.keyword.text} {{ {' '.join(map(_arm, item.arms))} }}" + tail_text(item)
+    return f"{head_text(item)} {_braces(item.body)}" + tail_text(item)
+
+
+def head_text(item: ast.Merge | ast.Repeat | ast.Head | ast.Block) -> str:
+    """What stands before the opening brace."""
+    if isinstance(item, ast.Merge):
+        return item.keyword.text
+    if isinstance(item, ast.Repeat):
+        if item.count is not None:
+            return f"repeat {expression_text(item.count)}"
+        assert item.counter is not None and item.low is not None and item.high is not None
+        return f"repeat {item.counter.text}={expression_text(item.low)}..{expression_text(item.high)}"
+    if isinstance(item, ast.Head):
+        return f"head {item.name.text}" + (f" loss={item.weight.text}" if item.weight else "")
+    parameters = [_argument(parameter.name, parameter.default) for parameter in item.parameters]
+    return f"block {item.name.text}" + (f"({', '.join(parameters)})" if parameters else "")
+
+
+def tail_text(item: ast.Merge | ast.Repeat) -> str:
+    """What stands behind the closing brace, but for the assertion."""
+    words = [*(option_words(item.options) if isinstance(item, ast.Merge) else ()), *times_words(item)]
+    return "".join(f" {word}" for word in words)
+
+
+def times_words(item: ast.Statement) -> list[str]:
+    if item.times is None:
+        return []
+    modifiers = [f"{each.which.text}({_arguments(each.arguments)})" for each in item.times.modifiers]
+    return [f"x{item.times.count.text}", *modifiers]
+
+
+def factor_text(part: ast.Arm | ast.Operand) -> str:
+    return f"{part.factor.text} * " if part.factor else ""
+
+
+def _layer_text(item: ast.Layer) -> str:
+    keyword, argument = item.keyword.text, item.argument
+    if argument is None:
+        return keyword
+    if keyword in vocabulary.ACTIVATIONS or keyword == "linear":
+        return f"{keyword}({value_text(argument)})"
+    like = "like " if isinstance(argument, ast.Reference) else ""
+    return f"{keyword} {like}{value_text(argument)}"
+
+
+def _operand(operand: ast.Operand) -> str:
+    return factor_text(operand) + operand.source.text
+
+
+def _arm(arm: ast.Arm) -> str:
+    return f"| {factor_text(arm)}{'; '.join(map(inline, arm.body))}"
+
+
+def _arguments(arguments: Sequence[ast.Argument]) -> str:
+    return ", ".join(_argument(argument.name, argument.value) for argument in arguments)
+
+
+def _argument(name: ast.Name | None, value: ast.Value | None) -> str:
+    return "=".join([*([name.text] if name else []), *([value_text(value)] if value is not None else [])])
+
+
+def _braces(body: Sequence[ast.Inner]) -> str:
+    return f"{{ {'; '.join(map(inline, body))} }}" if body else "{ }"
 
 
 def _margin_text(item: ast.Item | ast.Setting) -> str:
@@ -79,5 +172,11 @@ def _margin_text(item: ast.Item | ast.Setting) -> str:
         return "Nf: " + " ".join(value_text(entry, 2) for entry in item.entries)
     if isinstance(item, ast.Classes):
         return f"classes: {expression_text(item.count)}"
+    if isinstance(item, ast.Use):
+        return f'use "{item.path}"'
+    if isinstance(item, ast.From):
+        return f"from {item.source.text}"
+    if isinstance(item, (ast.Block, ast.Head)):
+        return f"{head_text(item)} {_braces(item.body)}"
     assert isinstance(item, ast.Setting), "a train block has several lines, and a broken item no text"
     return " ".join([item.keyword.text, value_text(item.value), *option_words(item.options)])
