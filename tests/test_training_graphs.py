@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from cnnc.api.network import Network
+from cnnc.cli.run import readable
 from cnnc.errors import CnnError, UsageError
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph
@@ -272,6 +273,11 @@ def test_cross_entropy_of_distances(device: str, dtype: str, tolerance: float) -
     assert relative(net.last_output, -far.detach().numpy()) <= tolerance
     if device == "cpu":
         assert net.fit(x, y, epochs=30)[-1].validation_accuracy == net.evaluate(x, y).accuracy > 0.5
+
+
+def test_cnnc_run_shows_the_nearest_classes() -> None:
+    far = np.array([[3.0, 1.0, 2.0, 9.0]])
+    assert readable(far, nearest=True) == "image 0: class 1 (1.0000), class 2 (2.0000), class 0 (3.0000)\n"
 
 
 def test_codes_can_not_be_trained() -> None:
