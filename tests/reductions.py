@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.torch_parts import FULL, Reduction
+from tests.torch_parts import EPS, FULL, Reduction
 
 # By the start of the id; the first that fits holds. Divisors divide every width that meets a sum of widths.
 # Images stay as large as the last pool with a fixed window needs; odd ones and their halves keep the paddings' pattern.
@@ -58,8 +58,11 @@ def reduction_of(network: str) -> Reduction:
     return next(reduction for start, reduction in REDUCTIONS.items() if network.startswith(start))
 
 
-def reduced_text(expanded: str, reduction: Reduction) -> str:
-    """A program in explicit statements with the reduced input and widths; dropout keeps everything."""
+def reduced_text(expanded: str, reduction: Reduction, eps: float = EPS) -> str:
+    """A program in explicit statements with the reduced input and widths; dropout keeps everything.
+
+    A larger ``eps`` keeps batch norms from blowing up channels that hardly vary among a few pixels.
+    """
 
     def narrow(found: re.Match[str]) -> str:
         return found[1] + str(reduction.width(int(found[2])))
@@ -67,6 +70,8 @@ def reduced_text(expanded: str, reduction: Reduction) -> str:
     text = re.sub(r"=> [0-9x]+", "", expanded)
     text = re.sub(r"\b((?:conv|deconv|sepconv|fc|rbf) |groups=|width=)([0-9]+)\b(?!x)", narrow, text)
     text = re.sub(r"\bdropout [0-9.e-]+", "dropout 0", text)
+    if eps != EPS:
+        text = re.sub(r"\beps=[0-9.e-]+", f"eps={eps}", text.replace("\n\n", f"\nBN: eps={eps}\n\n", 1))
     if reduction.image is not None:
         text = re.sub(r"(?m)^input .*$", "input " + "x".join(map(str, reduction.image)), text)
     return text

@@ -17,7 +17,9 @@ from cnnc.runtime.arrays import Array
 from tests.facts import FACTS
 from tests.torch_parts import (
     ACTIVATIONS,
+    EPS,
     FULL,
+    KINKS,
     MOMENTUM,
     PLAIN,
     Conv,
@@ -34,13 +36,15 @@ from tests.torch_parts import (
 class PublishedNetwork(nn.Module):
     """The network ``name`` of the facts, reduced. Weights are those that ``take`` takes over."""
 
-    def __init__(self, name: str, reduction: Reduction = FULL, *, device: str = "cpu") -> None:
+    def __init__(self, name: str, reduction: Reduction = FULL, *, eps: float = EPS, device: str = "cpu") -> None:
         super().__init__()
+        self.eps = eps
         self.facts = FACTS[name]
         self.reduction = reduction
         self.binary = name.startswith("binarynet")
         self.shape = tuple(reduction.image or self.facts["input"])
         self.layers: list[Layer] = self.facts["layers"]
+        self.margin = torch.tensor(torch.inf)
         self.parts = nn.ModuleDict()  # what has parameters, by a layer's number
         self.output = next(name for layer in reversed(self.layers) if not (name := layer["name"]).startswith("aux"))
         with torch.device(device), torch.no_grad():
@@ -64,6 +68,9 @@ class PublishedNetwork(nn.Module):
             if grow and (part := self._part(layer, given[0])) is not None:
                 self.parts[str(number)] = part
             y = self._compute(number, layer, given, values)
+            if layer.get("activation") in KINKS:
+                closest = (y - KINKS[layer["activation"]]).abs().min() / y.square().mean().sqrt()
+                self.margin = torch.minimum(self.margin.to(closest), closest)
             values[layer["name"]] = ACTIVATIONS[layer["activation"]](y) if "activation" in layer else y
         return values
 
@@ -73,7 +80,7 @@ class PublishedNetwork(nn.Module):
             "conv1d": lambda: Conv(layer, x, self.reduction, self.binary),
             "dense": lambda: Dense(layer, x, self.reduction, self.binary),
             "deconv": lambda: Deconv(layer, x).to(x),
-            "batch_norm": lambda: Norm(layer, x),
+            "batch_norm": lambda: Norm(layer, x, self.eps),
             "subsample": lambda: Subsample(layer, x),
             "rbf": lambda: Rbf(layer, x, self.reduction),
         }
@@ -99,10 +106,20 @@ class PublishedNetwork(nn.Module):
 
     def settle(self, x: torch.Tensor) -> None:
         """Make the running statistics those of these images, so that inference has values of a usual size."""
+        self._train(x, momentum=1.0)
+
+    def distance(self, x: torch.Tensor) -> float:
+        """How far training on these images stays from the kinks of activations, relative to each layer's values."""
+        self.margin = torch.tensor(torch.inf)
+        self._train(x, momentum=0.0)
+        return float(self.margin)
+
+    def _train(self, x: torch.Tensor, momentum: float) -> None:
         norms = [part for part in self.parts.values() if isinstance(part, Norm)]
-        for norm in norms:
-            norm.momentum = 1.0
-        self.train()(x)
+        with torch.no_grad():
+            for norm in norms:
+                norm.momentum = momentum
+            self.train()(x)
         for norm in norms:
             norm.momentum = MOMENTUM
 

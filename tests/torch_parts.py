@@ -13,7 +13,7 @@ from torch.nn import functional
 
 Layer = Mapping[str, Any]
 
-# The facts give no eps; this one is the language's (and PyTorch's) default.
+# The facts give no eps; this is the language's (and PyTorch's) default.
 EPS = 1e-5
 MOMENTUM = 0.1
 
@@ -70,6 +70,8 @@ ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "sign": lambda x: Sign.apply(x, 0.0),
     "sign_ge4": lambda x: Sign.apply(x, 4.0),
 }
+# Where gradients jump.
+KINKS = {"relu": 0.0, "sign": 0.0, "sign_ge4": 4.0}
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -153,8 +155,9 @@ class Deconv(nn.Module):
 class Norm(nn.Module):
     """Batch norm; without gamma where the facts say so."""
 
-    def __init__(self, layer: Layer, x: torch.Tensor) -> None:
+    def __init__(self, layer: Layer, x: torch.Tensor, eps: float) -> None:
         super().__init__()
+        self.eps = eps
         channels = x.shape[1]
         self.weight = nn.Parameter(torch.empty(channels)) if layer.get("gamma", True) else None
         self.bias = nn.Parameter(torch.empty(channels))
@@ -164,7 +167,7 @@ class Norm(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         mean, var = self.running_mean, self.running_var
-        return functional.batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum, EPS)
+        return functional.batch_norm(x, mean, var, self.weight, self.bias, self.training, self.momentum, self.eps)
 
 
 class Subsample(nn.Module):
