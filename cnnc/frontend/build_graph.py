@@ -202,7 +202,7 @@ class GraphBuilder:
     def _done(self, layer: Resolved, value: Value, reads: str) -> _Flow:
         place = layer.place
         self.built.append(Built(layer, self._shown(value), reads))
-        return _Flow(value, place.name, f"the input is the output of `{place.name}` (line {place.head.line})")
+        return _Flow(value, place.name, f"the input is the output of `{place.shown}` (line {place.head.line})")
 
     def _end_head(self, layer: HeadEnd) -> None:
         """The head's last value is an output; the main flow goes on as it was."""
@@ -218,7 +218,7 @@ class GraphBuilder:
         """Compare with the assertion; after an error go on from what it says."""
         if place.assertion is None:
             return
-        name = place.name or (self._flow.name if self._flow else "")
+        name = place.shown or (self._flow.name if self._flow else "")
         if self._flow is not None:
             shape = self._shown(self._flow.value)
             if shape == place.assertion:

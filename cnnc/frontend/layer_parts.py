@@ -26,6 +26,11 @@ class Place:
     assertion_span: Span | None = None
     alias: str = ""
 
+    @property
+    def shown(self) -> str:
+        """How messages call the layer."""
+        return self.alias or self.name
+
     def blame(self, attribute: str) -> Span:
         return self.operands.get(attribute, self.head)
 

@@ -47,8 +47,10 @@ def choose(options: Iterable[ast.Option], takes: str, diagnostics: Diagnostics, 
 
 
 def _unknown(option: ast.Option, takes: str, shown: str, diagnostics: Diagnostics) -> None:
-    message = f"`{shown}` has no option `{_shown(option) if option.name in ('/', 'size') else option.name}`"
-    hint = "padding never wins a maximum" if option.name == "countpad" else unknown_option(option.name, takes)
+    # `3x3/2` is two options without names of their own.
+    word = _shown(option) if option.known and option.name in ("/", "size") else option.name
+    message = f"`{shown}` has no option `{word}`"
+    hint = "padding never wins a maximum" if (takes, word) == ("maxpool", "countpad") else unknown_option(word, takes)
     diagnostics.add(option.span, message, hint)
 
 

@@ -33,7 +33,7 @@ REFUSED = {
     "many parentheses": (f"{HEAD}conv {'(' * 900_000}", "longer than 20,000 words"),
     "zero stride": (f"{HEAD}conv 3 3x3/0", "stride must be at least 1"),
     "large kernel": (f"{HEAD}conv 3 300x3", "kernel 300x3 does not fit its input 224x224x3"),
-    "unknown letter": (f"{HEAD}Nf: 3\nCONV: f=3\nOrder: CL", "unknown letter `L`"),
+    "unknown letter": (f"{HEAD}Nf: 3\nCONV: f=3\nOrder: CQ", "unknown letter `Q`"),
     "missing width": (f"{HEAD}Nf: 3\nCONV: f=3\nOrder: C C", "the word `C` has no width"),
     "many layers": (HEAD + "relu\n" * (MAX_LAYERS + 1), "more than 2,000 layers"),
     "many words": (HEAD + "conv 3 3x3\n" * MAX_TOKENS, "longer than 20,000 words"),
