@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from cnnc.ir import ops
 from cnnc.ir.graph import Value
 from cnnc.ir.model import Model
+from cnnc.ir.params import Init
+from cnnc.ir.window import Window
 from cnnc.report.picture.boxes import Box, boxes_of
 from cnnc.report.picture.draw import picture_text
 from cnnc.report.picture.fold import Group, Leaf, Picture, fold
@@ -100,7 +102,7 @@ def test_an_output_in_the_middle_ends_its_box() -> None:
     heads = [("aux1", x)]
     model = net.model(net.norm("bn1", x), heads=heads)
     assert list(named(model)) == ["input", "conv1", "output"]
-    assert list(named(model, train=True)) == ["input", "conv1", "bn1", "head aux1, 0.3 of the loss", "output"]
+    assert list(named(model, train=True)) == ["input", "conv1", "bn1", "head aux1, loss weight 0.3", "output"]
 
 
 def test_heads_are_drawn_with_train_alone() -> None:
@@ -109,7 +111,7 @@ def test_heads_are_drawn_with_train_alone() -> None:
     aux = net.fc("aux1.fc1", shared, 5)
     model = net.model(net.fc("fc1", shared, 5), heads=[("aux1", aux)])
     assert "aux1" not in picture_text(model)
-    assert "head aux1, 0.3 of the loss" in picture_text(model, train=True)
+    assert "head aux1, loss weight 0.3" in picture_text(model, train=True)
 
 
 def words(layer: str, op: ops.Op, net: Net, *operands: Value) -> tuple[str, ...]:
@@ -121,6 +123,11 @@ def test_other_layers_in_words() -> None:
     assert words("crop1", ops.Crop((1, 1), (2, 2)), Net(4, 4, 2)) == ("crop",)
     assert words("lrn1", ops.Lrn(), Net(4, 4, 2)) == ("lrn",)
     assert words("short", ops.PadShortcut((2, 2), 8), Net(4, 4, 2)) == ("subsample and zero-fill, 8, /2",)
+    net = Net(4, 4, 2)
+    weight = net.constant("up", (2, 3, 3, 5), Init("uniform", 1), listed=True)
+    assert words("up", ops.ConvDgrad(Window((3, 3), (2, 2)), (9, 9)), net, net.x, weight) == (
+        "3x3 deconv, 5, stride 2",
+    )
     net = Net(4, 4, 6)
     net.conv("dw", net.x, 6, 3, groups=6, relu=False)
     net.conv("gr", net.x, 6, 3, groups=2, relu=False, dilation=2)

@@ -52,7 +52,7 @@ def boxes_of(model: Model, *, train: bool = False) -> tuple[Box, ...]:
     graph, layers = model.graph, layers_of(model, train=train)
     inside = {node.name: layer.name for layer in layers for node in layer.computed}
     users = _users(layers, inside, graph)
-    ends = {head.name: f"head {head.name}, {head.weight:g} of the loss" for head in model.heads if train}
+    ends = {head.name: f"head {head.name}, loss weight {head.weight:g}" for head in model.heads if train}
     ends["output"] = "output"
     read_as_output = {inside.get(graph.outputs[name].node) for name in ends}
     drafts: dict[str, _Draft] = {}

@@ -118,7 +118,8 @@ def _conv(node: Node, graph: Graph) -> str:
 
 
 def _deconv(node: Node, graph: Graph) -> str:
-    return f"{_window(node)} deconv, {node.types[0].shape[-1]}{_stride(node)}"
+    text = _stride(node).replace("/", "stride ")  # it makes the image larger
+    return f"{_window(node)} deconv, {node.types[0].shape[-1]}{text}"
 
 
 def _linear(node: Node, graph: Graph) -> str:
