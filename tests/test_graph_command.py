@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,6 +50,22 @@ def test_without_the_layout_library_dot_works(
     assert "pip install 'cnnc[graph]'" in capsys.readouterr().err
     assert main(["graph", LENET, "-o", str(tmp_path / "net.dot")]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["net.dot"]
+
+
+def test_a_layout_library_without_graphviz_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Graph:
+        def __init__(self, string: str) -> None:
+            pass
+
+        def draw(self, format: str, prog: str) -> bytes:
+            raise ValueError(f"Program {prog} not found in path.")
+
+    monkeypatch.setitem(sys.modules, "pygraphviz", SimpleNamespace(AGraph=Graph))
+    assert main(["graph", LENET, "-o", str(tmp_path / "net.svg")]) == 2
+    assert "Graphviz can't draw a picture as .svg: Program dot not found" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_words_of_the_program_are_escaped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Memory on a CUDA card through PyTorch's allocator. The one module that imports torch.
+"""Memory on a CUDA card through PyTorch's allocator. The runtime's one module that imports torch.
 
 It has been run against torch's CPU tensors in the tests, and never on a card so far.
 """

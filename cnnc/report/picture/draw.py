@@ -60,8 +60,12 @@ def _layout(text: str, form: str) -> bytes:
         message = "needs pygraphviz 2 or newer: pip install 'cnnc[graph]'; -o net.dot works without"
         raise UsageError(f"a picture as .{form} {message}") from None
     graph = pygraphviz.AGraph(string=text)
-    with _quiet():
-        drawn: bytes = graph.draw(format=form, prog="dot")
+    try:
+        with _quiet():
+            drawn: bytes = graph.draw(format=form, prog="dot")
+    except (OSError, ValueError) as error:
+        # Before 2.0, or built from source: without Graphviz, or without this form of picture.
+        raise UsageError(f"Graphviz can't draw a picture as .{form}: {error}") from error
     return drawn
 
 
