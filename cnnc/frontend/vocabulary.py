@@ -64,9 +64,9 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "upsample": ("nearest", "bilinear"),
     "crop": ("offset=",),
     "shortcut": ("A", "B", "C", "s=", "width="),
-    "add": ACTIVATIONS,
-    "concat": ACTIVATIONS,
-    "mul": ACTIVATIONS,
+    "add": (*ACTIVATIONS, "linear"),
+    "concat": (*ACTIVATIONS, "linear"),
+    "mul": (*ACTIVATIONS, "linear"),
     "sgd": ("lr=", "momentum=", "weight_decay=", "decay="),
 }
 
