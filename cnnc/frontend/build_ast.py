@@ -82,7 +82,8 @@ class BuildAst:
         parameters: list[ast.Parameter] = []
         for part in trees(tree)[:-1]:
             default = next((self.values.value(value) for value in trees(part)), None)
-            parameters.append(ast.Parameter(self.values.name(token_of(part, 0)), default, self._span(part)))
+            name = self._no_keyword(self.values.name(token_of(part, 0)), "a parameter")
+            parameters.append(ast.Parameter(name, default, self._span(part)))
         body = self._body(trees(trees(tree)[-1]))
         name = self._no_keyword(self.values.name(token_of(tree, 1)), "a block")
         return ast.Block(name, tuple(parameters), body, self._span(tree))
@@ -194,7 +195,7 @@ class BuildAst:
         if head.data != "counter":
             return ast.Repeat(label, self.values.expression(head), None, None, None, inner, times, assertion, span)
         low, high = (self.values.expression(end) for end in trees(head))
-        counter = self.values.name(token_of(head, 0))
+        counter = self._no_keyword(self.values.name(token_of(head, 0)), "a counter")
         return ast.Repeat(label, None, counter, low, high, inner, times, assertion, span)
 
     def _times(self, tree: Tree) -> ast.Times:

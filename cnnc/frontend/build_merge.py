@@ -9,6 +9,8 @@ from cnnc.ir import ops
 from cnnc.ir.graph import Value
 from cnnc.ir.window import Pair
 
+_MAX_LISTED = 4
+
 
 def build_merge(nodes: Nodes, layer: MergeLayer, values: list[Value]) -> Value:
     """Scaled operands summed, multiplied or joined one after another, then the activation.
@@ -32,14 +34,17 @@ def build_merge(nodes: Nodes, layer: MergeLayer, values: list[Value]) -> Value:
 
 
 def _check_shapes(nodes: Nodes, layer: MergeLayer, values: list[Value]) -> None:
-    shapes = [nodes.shape(value) for value in values]
     joined = layer.kind == "concat"
-    if len({shape[:-1] if joined else shape for shape in shapes}) <= 1:
+    shapes = [nodes.shape(value) for value in values]
+    compared = [shape[:-1] if joined else shape for shape in shapes]
+    odd = next((at for at, shape in enumerate(compared) if shape != compared[0]), None)
+    if odd is None:
         return
-    arms = [f"`{source}` {nodes.shown(shape)}" for (_, source), shape in zip(layer.operands, shapes, strict=True)]
+    shown = range(len(shapes)) if len(shapes) <= _MAX_LISTED else (0, odd)
+    arms = [f"`{layer.operands[at][1]}` {nodes.shown(shapes[at])}" for at in shown]
     images = "equal lengths" if nodes.sequence else "equal heights and widths"
     message = f"`{layer.kind}` needs {images if joined else 'equal shapes'}: {', '.join(arms)}"
-    nodes.fail(layer.place.head, message)
+    nodes.fail(layer.place.blame(f"operand{odd + 1}"), message)
 
 
 def settle_shortcut(

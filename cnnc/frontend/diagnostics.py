@@ -40,10 +40,9 @@ class Diagnostics:
         Raises:
             TooManyErrors: the text is hopeless; what was found so far is enough to show.
         """
-        place = (span, "" if self._chain else message)
-        if place in self._places or (span, "") in self._places:
+        if (span, message) in self._places or (self._chain and (span, "") in self._places):
             return
-        self._places.add(place)
+        self._places |= {(span, message), (span, "")}
         found = Diagnostic(span, _clipped(message), _clipped(hint) if hint else None, self._calls(span))
         self.found.append(found)
         if len(self.found) >= MAX_ERRORS:

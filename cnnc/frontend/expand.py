@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cnnc.frontend.build_graph import Built
 from cnnc.frontend.expand_layers import layer_text, norm_before, norm_text
 from cnnc.frontend.layer_parts import Norm
@@ -31,7 +33,15 @@ class _Expansion:
         self.around = (self.norm, self.current)  # outside the head that is open
 
     def lines(self, built: tuple[Built, ...]) -> list[Line]:
-        return [line for item in built for line in self._item(item)]
+        lines: list[Line] = []
+        group = indent = 0  # of the head that is open
+        for item in built:
+            indent = 0 if isinstance(item.layer, HeadEnd) else indent
+            own = group if indent else 0
+            lines += [replace(line, indent=indent, group=own) for line in self._item(item)]
+            if isinstance(item.layer, HeadStart):
+                group, indent = group + 1, 2
+        return lines
 
     def _item(self, item: Built) -> list[Line]:
         layer = item.layer

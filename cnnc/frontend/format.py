@@ -139,7 +139,8 @@ def _join(first: Line, second: Line) -> Line:
 def _with_comments(rows: Sequence[_Row], source: Source) -> Iterator[Line | None]:
     """Lines of output in order, None for a blank one; comments behind the row they stood behind, or alone."""
     at = 1
-    for row, following in zip(rows, [*rows[1:], None], strict=True):
+    for index, row in enumerate(rows):
+        following = rows[index + 1] if index + 1 < len(rows) else None
         indent = row.line.indent + (_INDENT if row.closes else 0)
         yield from _between(source, at, row.first, row.last, indent)
         attached = not row.verbatim and (following is None or following.last > row.last)

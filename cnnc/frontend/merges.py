@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from cnnc.frontend import ast
 from cnnc.frontend.expressions import real
@@ -12,9 +13,10 @@ from cnnc.frontend.names import Entry
 from cnnc.frontend.settings import BadSettings, Chosen, activation, choose, norm
 from cnnc.frontend.substitute import BadValue
 from cnnc.frontend.walk import Walk
+from cnnc.source import Span
 
 Body = Callable[[Sequence[ast.Inner]], None]
-Operand = tuple[float, str]
+Operand = tuple[float, str, Span]
 
 
 def merge(walk: Walk, item: ast.Merge, body: Body) -> None:
@@ -36,7 +38,10 @@ def _merged(walk: Walk, item: ast.Merge, place: Place, body: Body) -> MergeLayer
     operands = _arms(walk, item, body) if item.arms else _by_name(walk, item)
     if chosen is None:
         raise BadSettings
-    return MergeLayer(place, keyword, tuple(operands), activation(chosen.get("activation"), walk.diagnostics))
+    spans = {f"operand{number}": span for number, (_, _, span) in enumerate(operands, 1)}
+    terms = tuple((factor, source) for factor, source, _ in operands)
+    follows = activation(chosen.get("activation"), walk.diagnostics)
+    return MergeLayer(replace(place, operands=spans), keyword, terms, follows)
 
 
 def _by_name(walk: Walk, item: ast.Merge) -> list[Operand]:
@@ -47,7 +52,7 @@ def _by_name(walk: Walk, item: ast.Merge) -> list[Operand]:
         found = walk.references.many(operand.source)
         for source in found:
             walk.step(operand.span)
-            operands.append((factor, source))
+            operands.append((factor, source, operand.span))
         sound = sound and bool(found)
     if not sound:
         raise BadValue
@@ -85,7 +90,12 @@ def _arms(walk: Walk, item: ast.Merge, body: Body) -> list[Operand]:
         walk.read(entering, layer.span)
         _shortcut(walk, layer, name, like or entering)
         entry.layer = outputs[index] = name
-    return [(factor, outputs[index]) for index, factor in enumerate(factors)]
+    return [(factors[index], outputs[index], _core(arm)) for index, arm in enumerate(item.arms)]
+
+
+def _core(arm: ast.Arm) -> Span:
+    """An arm's last statement, whose value is the arm's."""
+    return arm.body[-1].span
 
 
 def _alone(arm: ast.Arm) -> ast.Layer | None:

@@ -10,7 +10,7 @@ import lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
 
 from cnnc.errors import UsageError
-from cnnc.frontend import ast
+from cnnc.frontend import ast, vocabulary
 from cnnc.frontend.build_ast import BuildAst
 from cnnc.frontend.diagnostics import Diagnostics
 from cnnc.frontend.reading import MAX_BYTES
@@ -24,7 +24,7 @@ MAX_TOKENS = 40_000
 MAX_BRACES = 50
 
 _WORD = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_\N{MULTIPLICATION SIGN}]|\.[0-9])*|[^\s]|$")
-_REST = re.compile(r"[^;\n#{}]+|#[^\n]*")
+_REST = re.compile(r"[^;\n#{}|\[\]]+|#[^\n]*")
 _BLANK = re.compile(r"[ \t\r\u00a0\ufeff]*")
 
 
@@ -101,41 +101,43 @@ class _Run:
         expected = frozenset(self.parser.accepts())
         describe(SyntaxProblem(self._span(at, end), expected, tuple(state.value_stack)), self.diagnostics)
         dropped = self._unwind(at_end=at >= len(text))
-        start = min([at, *dropped])
-        stop = self._skip(at)
+        start = min([at, *(_start(value) for value in dropped if _start(value) >= 0)])
+        stop = self._skip(at, _open(dropped, "{", "}"), _open(dropped, "[", "]"))
         mark = lark.Token("ERROR", _first_word(text, start), start_pos=start, end_pos=max(stop, start))
         self.parser.feed_token(mark)
         self.position.char_pos = stop
 
-    def _unwind(self, at_end: bool) -> list[int]:
-        """Pop until a statement may stand here; start offsets of what was popped.
+    def _unwind(self, at_end: bool) -> list[object]:
+        """Pop until a statement may stand here; what was popped.
 
         At the end of the text open braces go too, and a popped `}` takes all back to its `{` with it.
         """
         state = self.parser.parser_state
-        starts: list[int] = []
+        dropped: list[object] = []
         closed = 0
-        while "ERROR" not in self.parser.choices() or closed > 0 or (at_end and self._inside()):
+        while "ERROR" not in self.parser.choices() or closed > 0 or (at_end and self._depth()):
             state.state_stack.pop()
-            value = state.value_stack.pop()
-            closed += _is_token(value, "}") - _is_token(value, "{")
-            starts.append(_start(value))
-        return [start for start in starts if start >= 0]
+            dropped.append(state.value_stack.pop())
+            closed += _is_token(dropped[-1], "}") - _is_token(dropped[-1], "{")
+        return dropped
 
-    def _skip(self, at: int) -> int:
-        """The end of the broken statement: a new line, `;` or the brace that closes around it."""
+    def _skip(self, at: int, braces: int, brackets: int) -> int:
+        """The end of the broken statement: a new line, `;`, the next arm or the brace that closes around it.
+
+        ``braces`` and ``brackets`` of the statement itself are open already.
+        """
         text = self.source.text
-        inside = self._inside()
-        depth = 0
+        inside, in_arms = self._depth() > 0, self._in_arms()
         while at < len(text):
             match = _REST.match(text, at)
             if match:
                 at = match.end()
                 continue
             char = text[at]
-            if depth == 0 and (char in ";\n" or (char == "}" and inside)):
+            if braces == 0 and ((char == "}" and inside) or (brackets == 0 and char in (";\n|" if in_arms else ";\n"))):
                 break
-            depth = max(0, depth + (char == "{") - (char == "}"))
+            braces = max(0, braces + (char == "{") - (char == "}"))
+            brackets = max(0, brackets + (char == "[") - (char == "]"))
             at += 1
         return at
 
@@ -143,8 +145,11 @@ class _Run:
         """How many braces are open."""
         return sum(_is_token(value, "{") for value in self.parser.parser_state.value_stack)
 
-    def _inside(self) -> bool:
-        return self._depth() > 0
+    def _in_arms(self) -> bool:
+        """Whether the innermost open brace is that of a merge."""
+        values = self.parser.parser_state.value_stack
+        innermost = next((at for at in range(len(values) - 1, -1, -1) if _is_token(values[at], "{")), 0)
+        return innermost > 0 and any(_is_token(values[innermost - 1], keyword) for keyword in vocabulary.MERGES)
 
     def _span(self, start: int, end: int) -> Span:
         return Span(self.source, start, end)
@@ -152,6 +157,11 @@ class _Run:
 
 def _is_token(value: object, text: str) -> bool:
     return isinstance(value, lark.Token) and value == text
+
+
+def _open(values: list[object], opening: str, closing: str) -> int:
+    """How many of these brackets are open among tokens of the stack."""
+    return max(0, sum(_is_token(value, opening) - _is_token(value, closing) for value in values))
 
 
 def _is_word(char: str) -> bool:

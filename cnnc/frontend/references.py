@@ -103,11 +103,13 @@ class References:
             return  # noted
         if not scopes:
             message = f"`{name}` is one layer, without inner names"
+        elif part == "*" and not any(scope.entries for scope in scopes):
+            message = f"`{name}.*` matches nothing: `{name}` has no turns"
         elif part == "*":
             message = f"`{name}.*` matches nothing: `{name}` is no repetition"
         else:
             message = f"`{name}` has no layer `{part}`"
-        known = [inner for scope in scopes for inner in scope.entries]
+        known = list(dict.fromkeys(inner for scope in scopes for inner in scope.entries))
         self.diagnostics.add(reference.span, message, f"it has {', '.join(known[:8])}" if known else None)
 
     def _no_layer(self, reference: ast.Reference, entry: Entry) -> None:

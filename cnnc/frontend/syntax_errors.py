@@ -28,6 +28,14 @@ _TERMINALS = {
     "LBRACE": "`{`",
     "RBRACE": "`}`",
     "COMMA": "`,`",
+    "VBAR": "`|`",
+    "RANGE": "`..`",
+    "LSQB": "`[`",
+    "RSQB": "`]`",
+    "PATH": "a name",
+    "STRING": "a file's name in quotes",
+    "TIMES": "`x3`",
+    "BITS": "a row such as +-+-",
 }
 # An operator could follow almost anywhere; listing them helps nobody.
 _UNLISTED = {"PLUS", "MINUS", "STAR", "SLASH", "CIRCUMFLEX", "ERROR", "$END"}
@@ -42,32 +50,43 @@ def _at_statement(problem: SyntaxProblem) -> bool:
 
 
 def _after_label(problem: SyntaxProblem) -> Found | None:
-    """`LRN: n=5` reads like a label; so does a misspelt `order:`."""
-    colon, token = problem.previous(), problem.previous(2)
-    if colon is None or token is None or colon != ":" or token.type != "NAME":
+    """`x: 3x3`: no layer behind the label."""
+    label = problem.label()
+    if label is None:
         return None
-    likely = vocabulary.suggestion(token, [*vocabulary.DEFAULTS, "Order", "Nf", "classes"])
-    if likely and likely.lower() == token.lower():
-        return problem.span_of(token), f"unknown line `{token}:`", f"did you mean `{likely}:`?"
-    if token.isupper() and len(token) > 1 and problem.word not in vocabulary.LAYERS:
-        hint = vocabulary.choice(token, vocabulary.DEFAULTS, "defaults exist for:")
-        return problem.span_of(token), f"unknown default line `{token}:`", hint
     if _is_word(problem.word):
         hint = vocabulary.choice(problem.word, vocabulary.LAYERS, "layers are:")
         return problem.span, f"unknown layer `{problem.word}`", hint
-    return problem.span, f"expected a layer after the label `{token}:`", "for example `conv 64 3x3 same`"
+    return problem.span, f"expected a layer after the label `{label}:`", "for example `conv 64 3x3 same`"
 
 
 def _unknown_layer(problem: SyntaxProblem) -> Found | None:
-    """A statement that starts with a name and goes on without a colon."""
+    """A statement that starts with a name that is neither a label nor called."""
     token = problem.previous()
-    if token is None or token.type != "NAME" or problem.expected != {"COLON"}:
+    if token is None or token.type != "NAME" or not problem.expected <= {"COLON", "LPAR", "STAR"}:
         return None
-    words = [*vocabulary.LAYERS, *vocabulary.HEAD]
+    label = problem.label(2)
+    if label is not None:
+        likely = vocabulary.suggestion(label, [*vocabulary.DEFAULTS, "Order", "Nf", "classes"])
+        if likely and likely.lower() == label.lower():
+            return problem.span_of(label), f"unknown line `{label}:`", f"did you mean `{likely}:`?"
+        if label.isupper() and label.isalpha() and len(label) > 1:
+            hint = vocabulary.choice(label, vocabulary.DEFAULTS, "defaults exist for:")
+            return problem.span_of(label), f"unknown default line `{label}:`", hint
     if token in vocabulary.TRAIN:
         return problem.span_of(token), f"`{token}` belongs inside `train {{ }}`", None
-    hint = vocabulary.choice(token, words, "statements are:")
+    likely = vocabulary.suggestion(token, [*vocabulary.LAYERS, *vocabulary.HEAD])
+    hint = f"did you mean `{likely}`?" if likely else "a block is called with parentheses: `name(...)`"
     return problem.span_of(token), f"unknown layer `{token}`", hint
+
+
+def _missing_bar(problem: SyntaxProblem) -> Found | None:
+    """Arms without `|`, and an arm without anything."""
+    if "VBAR" in problem.expected and problem.expected <= {"VBAR", "_SEP"}:
+        return problem.span, f"unexpected {_shown(problem)}", "each arm of a merge starts with `|`"
+    if problem.word in ("|", "}") and problem.previous() == "|":
+        return problem.span, "an arm without layers", "`identity` is the arm that changes nothing"
+    return None
 
 
 def _keyword_as_label(problem: SyntaxProblem) -> Found | None:
@@ -102,10 +121,30 @@ def _odd_character(problem: SyntaxProblem) -> Found | None:
 
 def _misplaced_option(problem: SyntaxProblem) -> Found | None:
     """An option of another layer: the grammar has a place for it, but not in this statement."""
-    options = vocabulary.options_of(problem.head)
-    if not options or problem.word not in vocabulary.ANY_OPTION:
+    if not vocabulary.options_of(problem.head) or problem.word not in vocabulary.ANY_OPTION:
         return None
-    return problem.span, f"`{problem.head}` has no option `{problem.word}`", "it takes " + ", ".join(options)
+    shown = problem.head + ":" * (problem.head in vocabulary.DEFAULTS)
+    hint = slips.unknown_option(problem.word, problem.head)
+    return problem.span, f"`{shown}` has no option `{problem.word}`", hint
+
+
+def _value(problem: SyntaxProblem) -> Found | None:
+    """`bias=0`, and `lr=` without anything."""
+    option = problem.previous(2)
+    if problem.previous() != "=" or option is None:
+        return None
+    if option == "bias":
+        return problem.span, "`bias` takes no number", "`bias` and `nobias` say whether there is one"
+    if not problem.word.strip() and not problem.expected <= {"INT", "REAL", "MINUS", "LPAR", "DIMS"}:
+        return problem.span, f"unexpected {_shown(problem)}", f"a value goes behind `{option}=`"
+    return None
+
+
+def _linear(problem: SyntaxProblem) -> Found | None:
+    """`linear 10`, as other tools call it."""
+    if problem.head not in ("", "linear") or problem.previous() != "linear" or not problem.word.isdigit():
+        return None
+    return problem.span, "`linear` is an activation and takes no width", f"did you mean `fc {problem.word}`?"
 
 
 def _missing_width(problem: SyntaxProblem) -> Found | None:
@@ -119,12 +158,15 @@ def _missing_width(problem: SyntaxProblem) -> Found | None:
 
 _RULES = (
     *slips.FIRST,
-    _after_label,
     _unknown_layer,
+    _after_label,
+    _missing_bar,
     _keyword_as_label,
     _in_train,
     _odd_character,
     _missing_width,
+    _value,
+    _linear,
     _misplaced_option,
     *slips.LAST,
 )
@@ -137,8 +179,11 @@ def describe(problem: SyntaxProblem, diagnostics: Diagnostics) -> None:
         if found:
             diagnostics.add(*found)
             return
-    shown = f"`{_short(problem.word)}`" if problem.word.strip() else _end_name(problem)
-    diagnostics.add(problem.span, f"unexpected {shown}", _expected_hint(problem))
+    diagnostics.add(problem.span, f"unexpected {_shown(problem)}", _expected_hint(problem))
+
+
+def _shown(problem: SyntaxProblem) -> str:
+    return f"`{_short(problem.word)}`" if problem.word.strip() else _end_name(problem)
 
 
 def _end_name(problem: SyntaxProblem) -> str:
@@ -147,7 +192,7 @@ def _end_name(problem: SyntaxProblem) -> str:
 
 def _expected_hint(problem: SyntaxProblem) -> str | None:
     if _at_statement(problem):
-        return "a statement starts with a label or one of: " + ", ".join(vocabulary.LAYERS)
+        return "a statement starts with a label, a layer such as `conv`, or a block's name and `(`"
     names = sorted(name for name in problem.expected if name.lstrip("_").isupper() and name not in _UNLISTED)
     if "REAL" in names:
         names = [name for name in names if name != "INT"]
@@ -158,7 +203,7 @@ def _expected_hint(problem: SyntaxProblem) -> str | None:
     if 0 < len(shown) <= _MAX_LISTED:
         return "expected " + (" or ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0])
     options = vocabulary.options_of(problem.head) if problem.word[:1].isalnum() else ()
-    return f"`{problem.head}` takes {', '.join(options)}" if options else None
+    return f"`{problem.head}` takes {vocabulary.listed(options)}" if options else None
 
 
 def _literal(name: str) -> str:

@@ -55,6 +55,14 @@ class SyntaxProblem:
             value = value.children[-1]
         return value if isinstance(value, lark.Token) else None
 
+    def label(self, back: int = 1) -> lark.Token | None:
+        """The label before the offending word, or further back."""
+        value = self.stack[-back] if len(self.stack) >= back else None
+        if isinstance(value, lark.Token) and value.type == "COLON":
+            before = self.previous(back + 1)
+            return before if before is not None and before.type in ("NAME", "PATH") else None
+        return self.previous(back) if isinstance(value, lark.Tree) and value.data == "label" else None
+
     def span_of(self, token: lark.Token) -> Span:
         start = token.start_pos or 0
         return Span(self.span.source, start, start + len(token))

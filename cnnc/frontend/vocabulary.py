@@ -208,4 +208,10 @@ def choice(word: str, words: Iterable[str], what: str) -> str:
     likely = suggestion(word, words)
     if likely:
         return f"did you mean `{likely}`?"
-    return f"{what} {', '.join(words)}"
+    return f"{what} {listed(words)}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as a list, with all activations as one."""
+    shown = ["an activation" if word in ACTIVATIONS else word for word in words]
+    return ", ".join(dict.fromkeys(shown))
