@@ -29,3 +29,8 @@ def read_facts() -> dict[str, Any]:
 
 
 FACTS = read_facts()
+
+
+def is_in_head(name: str) -> bool:
+    """Whether a layer or parameter belongs to a training head; the facts list these behind the main flow."""
+    return name.startswith("aux")

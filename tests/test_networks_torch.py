@@ -15,7 +15,7 @@ from cnnc.ir.model import Model
 from cnnc.report.summary import summarize
 from cnnc.runtime.arrays import Array
 from cnnc.source import Source
-from tests.facts import FACTS
+from tests.facts import FACTS, is_in_head
 from tests.random_runs import poison
 from tests.reductions import reduced_text, reduction_of
 from tests.torch_networks import PublishedNetwork
@@ -49,7 +49,9 @@ class Pair:
         eps = EPS if self.exact else GENTLE_EPS
         self.net = Network(reduced(name, eps), device="cpu", dtype=dtype, training=True, seed=0)
         self.twin = PublishedNetwork(name, reduction_of(name), eps=eps).double()
-        self.slots = self.twin.take({key: self._drawn(value) for key, value in self.net.state_dict().items()})
+        fixed = {spec.name for spec in self.net.model.listed() if not spec.trainable and "running" not in spec.name}
+        state = self.net.state_dict()
+        self.slots = self.twin.take({key: state[key] if key in fixed else self._drawn(state[key]) for key in state})
         self.twin.settle(torch.tensor(self.images()))
         self.state = {key: rounded(slot.detach().numpy()) for key, slot in self.slots.items()}
         self.net.load_state_dict(self.state)
@@ -130,10 +132,25 @@ def test_float32(name: str) -> None:
     check(name, "float32", SINGLE)
 
 
+@pytest.mark.slow
+def test_heads() -> None:
+    """GoogLeNet's loss in training: 0.3 of each auxiliary classifier's is added."""
+    pair = Pair("googlenet_aux", "float64")
+    x, labels = pair.images(), np.array([3, 0, 61])
+    found, grads = pair.net.loss_and_grads(x, labels)
+    values = pair.twin.train().values(torch.tensor(x))
+    losses = [-values[name][range(BATCH), labels].log().mean() for name in (pair.twin.output, *pair.twin.heads)]
+    loss = losses[0] + 0.3 * (losses[1] + losses[2])
+    loss.backward()
+    assert found == pytest.approx(loss.item(), rel=DOUBLE)
+    for name, grad in grads.items():
+        assert error(grad, gradient(pair.slots[name])) <= DOUBLE, name
+
+
 @pytest.mark.parametrize("name", everyday(QUICK))
 def test_shapes_of_the_reduced_network(name: str) -> None:
     """Layer by layer, with shapes that PyTorch finds by running; both reductions are the same."""
-    rows = summarize(reduced(name), train=True).rows
+    rows = sorted(summarize(reduced(name), train=True).rows, key=lambda row: is_in_head(row.name))
     twin = PublishedNetwork(name, reduction_of(name))
     assert [row.output for row in rows] == [twin.shapes[layer["name"]] for layer in twin.layers]
 

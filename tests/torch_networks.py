@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from cnnc.runtime.arrays import Array
-from tests.facts import FACTS
+from tests.facts import FACTS, is_in_head
 from tests.torch_parts import (
     ACTIVATIONS,
     EPS,
@@ -46,7 +46,10 @@ class PublishedNetwork(nn.Module):
         self.layers: list[Layer] = self.facts["layers"]
         self.margin = torch.tensor(torch.inf)
         self.parts = nn.ModuleDict()  # what has parameters, by a layer's number
-        self.output = next(name for layer in reversed(self.layers) if not (name := layer["name"]).startswith("aux"))
+        read = {name for layer in self.layers for name in layer["inputs"]}
+        ends = [layer["name"] for layer in self.layers if layer["name"] not in read]
+        self.heads = [name for name in ends if is_in_head(name)]
+        self.output = [name for name in ends if not is_in_head(name)][-1]
         with torch.device(device), torch.no_grad():
             values = self._run(self._nchw(torch.zeros(2, *self.shape)), grow=True)
         self.shapes = {name: _last(value.shape[1:]) for name, value in values.items()}
@@ -138,6 +141,7 @@ class PublishedNetwork(nn.Module):
 
     def take(self, state: Mapping[str, Array]) -> dict[str, torch.Tensor]:
         """Take over a state dict in program order; gives our tensors by its names. Fixed kernels must agree already."""
+        state = {name: state[name] for name in sorted(state, key=is_in_head)}
         slots = self.slots()
         assert [tuple(slot.shape) for slot in slots] == [value.shape for value in state.values()], list(state)
         fixed = {id(part.weight) for part in self.parts.values() if isinstance(part, Deconv)}

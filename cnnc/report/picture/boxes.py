@@ -89,7 +89,7 @@ def _completes(layer: Layer, before: _Draft, graph: Graph) -> bool:
 
 def _finish(model: Model, drafts: list[_Draft], inside: dict[str, str], ends: dict[str, str]) -> tuple[Box, ...]:
     number = {layer.name: index for index, draft in enumerate(drafts, 1) for layer in draft.layers}
-    boxes = [Box(INPUT, INPUT, (), format_shape(model.input_shape), ())]
+    boxes = [Box(INPUT, INPUT, (), format_shape(model.shown(model.input_shape)), ())]
     for draft in drafts:
         inputs = _inputs(draft, model.graph, inside, number)
         shape = format_shape(model.shown(model.graph.type_of(draft.last.output).shape))
