@@ -20,6 +20,7 @@ from cnnc.ir.types import Element
 from cnnc.ir.window import Window
 from cnnc.source import Source
 from tests.passes.networks import Builder
+from tests.torch_activations import ACTIVATIONS, sign
 
 IMAGE = (6, 5)
 CLASSES = 7
@@ -99,38 +100,6 @@ def pointwise_network(width: int) -> Model:
     return Model("hand", net.done(), (*IMAGE, 3), TrainConfig(optimizer=SGD), Source("hand.cnn", "model hand\n"))
 
 
-class _StraightThrough(torch.autograd.Function):
-    """1 from the threshold on, else -1; the gradient passes within ``reach`` of it."""
-
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, threshold: float, reach: float) -> torch.Tensor:
-        ctx.save_for_backward(x)
-        ctx.threshold, ctx.reach = threshold, reach
-        return torch.where(x >= threshold, 1.0, -1.0).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (x,) = ctx.saved_tensors
-        return dy * ((x - ctx.threshold).abs() <= ctx.reach), None, None
-
-
-def _sign(x: torch.Tensor, threshold: float = 0.0, reach: float = float("inf")) -> torch.Tensor:
-    result: torch.Tensor = _StraightThrough.apply(x, threshold, reach)
-    return result
-
-
-ACTIVATIONS: dict[str, Callable[[torch.Tensor, float], torch.Tensor]] = {
-    "elu": functional.elu,
-    "leaky_relu": functional.leaky_relu,
-    "hard_sigmoid": lambda x, alpha: (0.2 * x + 0.5).clamp(0, 1),
-    "scaled_tanh": lambda x, alpha: 1.7159 * torch.tanh(2 * x / 3),
-    "softsign": lambda x, alpha: functional.softsign(x),
-    "sign": lambda x, alpha: _sign(x, alpha, 1.0),
-    "sqrt": lambda x, alpha: x.sqrt(),
-    "inverse_deviation": lambda x, alpha: 1 / x.sqrt().clamp(min=alpha),
-}
-
-
 def _channels(vector: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return vector.reshape(-1, *(1 for _ in x.shape[2:]))
 
@@ -155,7 +124,7 @@ APPLY: dict[type[ops.Op], Callable[..., torch.Tensor]] = {
     ops.Add: lambda op, a, b: a + b,
     ops.Flatten: lambda op, x: x.flatten(1),
     ops.MaskWeight: lambda op, w, mask: w * mask[:, :, None, None],
-    ops.Binarize: lambda op, w: _sign(w),
+    ops.Binarize: lambda op, w: sign(w),
 }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
@@ -18,39 +16,9 @@ from cnnc.runtime.scalars import Scalars
 from tests.numerics import torch_side
 from tests.numerics.check import check, drawn
 from tests.numerics.one_step import Setup, image, parameter, run_on_cpu
+from tests.torch_activations import ACTIVATIONS, ALPHA, POSITIVE, reference
 
 SHAPES = [(1, (1, 1, 1)), (2, (5, 7, 3)), (3, (4, 2, 17)), (5, (11,)), (2, (90, 70, 3))]
-ALPHA = {"leaky_relu": 0.125, "elu": 0.75, "sign": 0.25, "inverse_deviation": 0.5}
-POSITIVE = ("sqrt", "inverse_deviation")
-
-
-class _StraightThrough(torch.autograd.Function):
-    """The sign against a threshold; its gradient passes near the threshold (Hubara 2016)."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return torch.where(x >= ALPHA["sign"], 1.0, -1.0).to(x.dtype)
-
-    @staticmethod
-    def backward(ctx, dy):
-        (x,) = ctx.saved_tensors
-        return dy * ((x - ALPHA["sign"]).abs() <= 1)
-
-
-TORCH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "leaky_relu": lambda x: functional.leaky_relu(x, ALPHA["leaky_relu"]),
-    "elu": lambda x: functional.elu(x, ALPHA["elu"]),
-    "scaled_tanh": lambda x: 1.7159 * torch.tanh(2 * x / 3),
-    "hard_sigmoid": lambda x: (0.2 * x + 0.5).clamp(0, 1),
-    "softsign": functional.softsign,
-    "sign": _StraightThrough.apply,
-    "sqrt": torch.sqrt,
-    "inverse_deviation": lambda x: 1 / x.sqrt().clamp(min=ALPHA["inverse_deviation"]),
-}
 
 
 def _gradient_operand(kind: str, x: Array, y: Array) -> Array:
@@ -58,7 +26,7 @@ def _gradient_operand(kind: str, x: Array, y: Array) -> Array:
 
 
 def test_every_activation_has_a_reference() -> None:
-    assert set(TORCH) == set(ops.ACTIVATIONS)
+    assert set(ACTIVATIONS) == set(ops.ACTIVATIONS)
 
 
 @pytest.mark.parametrize("kind", ops.ACTIVATIONS)
@@ -68,7 +36,7 @@ def test_activation(kind: str, n: int, shape: tuple[int, ...]) -> None:
     x, dy = drawn(1, x_type, n) * 3, drawn(2, x_type, n)
     x = np.abs(x) if kind in POSITIVE else x
     tx = torch.tensor(x, requires_grad=True)
-    ty = TORCH[kind](tx)
+    ty = reference(kind, tx)
     ty.backward(torch.tensor(dy))
     y, dx = ty.detach().numpy(), torch_side.gradient(tx).numpy()
     check(ops.Activation(kind, alpha), (x_type,), (x,), [y], Scalars(n))
@@ -80,7 +48,7 @@ def test_activation(kind: str, n: int, shape: tuple[int, ...]) -> None:
 def test_activation_of_extremes(kind: str) -> None:
     x = np.array([[-np.inf, -800.0, -0.0, 800.0, np.inf, np.nan]])
     x = np.abs(x) if kind in POSITIVE else x
-    expected = TORCH[kind](torch.tensor(x)).numpy()
+    expected = reference(kind, torch.tensor(x)).numpy()
     op, types = ops.Activation(kind, ALPHA.get(kind, 0.0)), (TensorType((6,)),)
     with np.errstate(invalid="ignore"):
         np.testing.assert_allclose(evaluate_op(op, (x,), Scalars(1))[0], expected, rtol=1e-15)
