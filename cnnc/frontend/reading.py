@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from cnnc.errors import UsageError
-from cnnc.resources import resource
+from cnnc.resources import model_aliases, resource
 from cnnc.source import Source
 
 MAX_BYTES = 1_000_000
@@ -20,7 +20,8 @@ def read_source(path_or_text: str | os.PathLike[str]) -> Source:
 
     A ``Path`` is always a file. A string is a file if it has no new line and such a file exists;
     one that looks like a path (ends in ``.cnn``) but does not exist is an error, anything else is text.
-    ``models/NAME.cnn`` is the model that cnnc ships where the working folder has no such file.
+    ``models/NAME.cnn`` is the model that cnnc ships, by its own name or another (``models/aliases.txt``), where
+    the working folder has no such file.
 
     Raises:
         UsageError: missing, a folder, unreadable, too large, or not UTF-8 text.
@@ -47,7 +48,8 @@ def _is_path(text: str) -> bool:
 def _shipped(path: Path) -> Path:
     """The file itself, or the shipped model of that name."""
     if len(path.parts) == 2 and path.parts[0] == "models" and not os.path.lexists(path):
-        model = resource(*path.parts)
+        own = model_aliases().get(path.stem, path.stem)
+        model = resource("models", f"{own}{path.suffix}")
         return model if model.is_file() else path
     return path
 
