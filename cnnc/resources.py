@@ -15,5 +15,9 @@ def resource(*parts: str) -> Path:
 
 def model_aliases() -> dict[str, str]:
     """Other names of shipped models: from a name to the model's own."""
-    lines = resource("models", "aliases.txt").read_text(encoding="utf-8").splitlines()
-    return {name: model for name, model in (line.split() for line in lines if line and not line.startswith("#"))}
+    aliases: dict[str, str] = {}
+    for line in resource("models", "aliases.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            name, model = line.split()
+            aliases[name] = model
+    return aliases

@@ -16,10 +16,10 @@ HEAD = """\
 # Models
 
 Every network of the lectures as a program; `cnnc summary models/NAME.cnn` shows each layer. Parameters are weights,
-biases and batch norm's gamma and beta; moving statistics and fixed kernels are counted apart. MACs are multiply-adds of one image
-in conv, deconv and dense layers; activations are the input and what conv, deconv, dense and pool layers give, in float32.
-Training heads are counted. `pytest tests/test_models_readme.py --update` writes this table; `tests/test_models.py` holds
-every layer against the published facts.
+biases and batch norm's gamma and beta; moving statistics and fixed kernels are counted apart. MACs are multiply-adds of
+one image in conv, deconv and dense layers; activations are the input and what conv, deconv, dense and pool layers give,
+in float32. Training heads are counted. `pytest tests/test_models_readme.py --update` writes this table, and
+`tests/test_models.py` holds every layer against the published facts.
 
 |model|input|parameters|moving|fixed|MACs|activations (MiB)|what it is|
 |-|-|-:|-:|-:|-:|-:|-|
