@@ -128,7 +128,7 @@ SEQUENCES: dict[str, Reference] = {
 def relative(found: Array, wanted: Array) -> float:
     assert found.shape == wanted.shape
     assert np.isfinite(found).all()
-    return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-30))
+    return float(np.linalg.norm(found - wanted)) / (float(np.linalg.norm(wanted)) or 1.0)
 
 
 def channels_first(x: Array) -> Tensor:
