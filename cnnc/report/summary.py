@@ -84,7 +84,9 @@ def summarize(model: Model, *, train: bool = False) -> Summary:
     counts = weight_counts(model.graph)
     statistics = _statistics(model.graph)
     rows = tuple(_row(layer, model, fields, counts, statistics) for layer in layers)
-    return Summary(model.name, model.shown(model.input_shape), rows, advise(model, layers, sum(row.macs for row in rows)))
+    return Summary(
+        model.name, model.shown(model.input_shape), rows, advise(model, layers, sum(row.macs for row in rows))
+    )
 
 
 def _row(layer: Layer, model: Model, fields: dict[Any, Field], counts: dict[str, int], statistics: set[str]) -> Row:
