@@ -66,6 +66,29 @@ def test_a_broken_default_line_silences_its_kind_only() -> None:
 
 
 def test_parsing_goes_on_inside_train_and_behind_braces() -> None:
-    found = errors_of("input 8x8x3\nblock b(w) {\n conv w 3x3; nonsense\n}\ntrain {\n foo\n batch 0 }\nbar 3\n")
-    lines = [line.split(":")[1] for line in found.splitlines() if "error:" in line]
-    assert lines == ["2", "6", "7", "8"]
+    text = "input 8x8x3\nblock b(w) {\n conv w 3x3; nonsense\n}\ntrain {\n foo\n batch 0 }\nbar 3\n"
+    assert lines_of(errors_of(text)) == [3, 6, 7, 8]
+
+
+def test_parsing_goes_on_behind_arms() -> None:
+    text = """input 8x8x3
+    add { | conv 3 1x1 | foo 1 | bar 2; baz 3 | relu } relu
+    concat {
+    | conv 3 1x1 connect=[1 2 | 3
+      wrong | 4 ]
+    | relu
+    | repeat 2 { repeat 3 { foo 1 } bar 2 }
+    }
+    mul {
+      no bar
+      add { | relu | foo }
+    } relu
+    block b(w { add { | relu
+    } }
+    repeat 2 { relu
+    bar 3"""
+    assert lines_of(errors_of(text)) == [2, 2, 2, 5, 7, 7, 10, 13, 15, 16]
+
+
+def lines_of(found: str) -> list[int]:
+    return [int(line.split(":")[1]) for line in found.splitlines() if "error:" in line]

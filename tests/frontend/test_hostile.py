@@ -18,25 +18,28 @@ from cnnc.source import Source
 HEAD = "input 224x224x3\n"
 MEMORY = 200 * 2**20  # bytes of Python objects for one text
 
+_TWICE = [f"block a{i}() {{ a{i - 1}() x2 }}\n" for i in range(1, 40)] + ["a39()"]
+_TOWER = [f"block a{i}() {{ a{i - 1}() }}\n" for i in range(1, 100)] + ["a99()"]
+
 REFUSED = {
     "empty": ("", "needs its input's shape"),
     "comment": ("# nothing else", "needs its input's shape"),
     "binary": ("\x00\x01\x02;\x03{}", r"U\+0000"),
     "ten megabytes of C": ("C" * 10_000_000, "larger than"),
     "a megabyte of C": ("C" * 999_999, "unknown layer `CCCC"),
-    "an order of a megabyte": (f"{HEAD}CONV: f=1\nNf: 3\nOrder: {'C' * 900_000}", "more than 2,000 layers"),
+    "an order of a megabyte": (f"{HEAD}CONV: f=1\nNf: 3\nOrder: {'C' * 900_000}", "more than 10,000 layers"),
     "huge power": (f"{HEAD}conv 2^9999999 3x3", "number larger than"),
     "power tower": (f"{HEAD}conv {'9^' * 5000}9 3x3", "nested operators"),
     "long sum": (f"{HEAD}conv {'1+' * 5000}1 3x3", "nested operators"),
     "long number": (f"{HEAD}conv {'9' * 900_000} 3x3", "number larger than"),
     "long size": (f"{HEAD}conv 3 {'3x' * 200_000}3", "a kernel has a height and a width"),
-    "many parentheses": (f"{HEAD}conv {'(' * 900_000}", "longer than 20,000 words"),
+    "many parentheses": (f"{HEAD}conv {'(' * 900_000}", "longer than 40,000 words"),
     "zero stride": (f"{HEAD}conv 3 3x3/0", "stride must be at least 1"),
     "large kernel": (f"{HEAD}conv 3 300x3", "kernel 300x3 does not fit its input 224x224x3"),
     "unknown letter": (f"{HEAD}Nf: 3\nCONV: f=3\nOrder: CQ", "unknown letter `Q`"),
     "missing width": (f"{HEAD}Nf: 3\nCONV: f=3\nOrder: C C", "the word `C` has no width"),
-    "many layers": (HEAD + "relu\n" * (MAX_LAYERS + 1), "more than 2,000 layers"),
-    "many words": (HEAD + "conv 3 3x3\n" * MAX_TOKENS, "longer than 20,000 words"),
+    "many layers": (HEAD + "relu\n" * (MAX_LAYERS + 1), "more than 10,000 layers"),
+    "many words": (HEAD + "conv 3 3x3\n" * MAX_TOKENS, "longer than 40,000 words"),
     "many errors": (HEAD + "foo\n" * 200_000, "and 80 more errors"),
     "many braces": (HEAD + "{" * 900_000, "unexpected `{`"),
     "closing braces": (HEAD + "}\n" * 100_000, "`}` without a `{`"),
@@ -44,6 +47,30 @@ REFUSED = {
     "large input": ("input 999999999x999999999x9\nrelu", "too large"),
     "large rate": (f"{HEAD}dropout 1e999999", "must be between 0 and 1"),
     "labels": ("a:" * 100_000, "unknown layer `a`"),
+    "exponential": (f"{HEAD}block a0() {{ relu }}\n" + "".join(_TWICE), "more than 40,000 statements"),
+    "exponential nothing": (f"{HEAD}block a0() {{ }}\n" + "".join(_TWICE), "more than 40,000 statements"),
+    "a tower of blocks": (f"{HEAD}block a0() {{ }}\n" + "".join(_TOWER), "inside each other"),
+    "many turns": (f"{HEAD}repeat 2^30 {{ }}", "more than 40,000 statements"),
+    "many nested turns": (f"{HEAD}repeat 9999 {{ repeat 9999 {{ }} }}", "more than 40,000 statements"),
+    "many layers of one statement": (f"{HEAD}conv 3 1x1 bn relu x2147483647", "more than 10,000 layers"),
+    "many copies": (f"{HEAD}conv 3 1x1 x{'9' * 10_000}", "number larger than"),
+    "many layers of an argument": (f"{HEAD}block a(n) {{ repeat n {{ fc 3 }} }}\na(10001)", "more than 10,000 layers"),
+    "many operands": (
+        f"{HEAD}l: repeat 5000 {{ s: relu }}\nrepeat 4000 {{ add(l.*.s) }}",
+        "more than 40,000 statements",
+    ),
+    "deep braces": (f"{HEAD}{'repeat 1 { ' * 5000}relu{' }' * 5000}", "more than 50 braces"),
+    "deep arms": (f"{HEAD}{'add { | relu | ' * 5000}", "more than 50 braces"),
+    "deep labels": (f"{HEAD}a{'.a' * 100_000}: relu", "more than 100 points"),
+    "deep references": (f"{HEAD}from a{'.a' * 100_000}", "no layer"),
+    "deep stars": (f"{HEAD}l: repeat 9 {{ relu }}\nadd(l{'.*' * 100_000})", "matches nothing"),
+    "unknown blocks": (HEAD + "".join(f"block b{i} {{ b{i + 1}() }}\n" for i in range(3000)), "defined only in line"),
+    "a chain of blocks": (
+        HEAD + "".join(f"block b{i} {{ b{(i + 1) % 3000}() }}\n" for i in range(3000)),
+        "calls itself",
+    ),
+    "many arguments": (f"{HEAD}block a(n) {{ relu }}\na({'1,' * 9000}1)", "takes 1 argument, not 9001"),
+    "a long literal": (f"{HEAD}conv 3 1x1 connect=[{'1 ' * 39_000}", "unexpected end"),
 }
 
 ACCEPTED = {
@@ -55,7 +82,15 @@ ACCEPTED = {
     "semicolons": f"{HEAD}{';' * 900_000}relu",
     "a long comment": f"{HEAD}#{'#' * 900_000}\nrelu",
     "exponents of one": f"{HEAD}conv 1^2147483647+0^0+(1-2)^2147483646 1x1 => 224x224x3",
-    "deep network": HEAD + "relu\n" * MAX_LAYERS,
+    "deep network": HEAD + "relu\n" * (MAX_LAYERS // 4),
+    "forty braces": f"{HEAD}{'repeat 1 { ' * 40}relu{' }' * 40}",
+    "forty arms": f"{HEAD}{'add { | relu | ' * 40}tanh{' }' * 40}",
+    "forty calls": f"{HEAD}block a0() {{ relu }}\n" + "".join(_TOWER[:40]) + "a40()",
+    "a thousand blocks": HEAD
+    + "block b0 { relu }\n"
+    + "".join(f"block b{i} {{ relu }}\n" for i in range(1, 999))
+    + "b9()",
+    "a long sum": f"{HEAD}l: repeat 500 {{ s: relu }}\nadd(l.*.s)",
     "non-breaking spaces": "input\u00a08x8x3\nconv\u00a03 3x3",
 }
 
@@ -81,6 +116,8 @@ def test_accepted(name: str) -> None:
 
 
 WORDS = [
+    *("block", "b(", "b()", "add {", "concat {", "mul(", "|", "}", "shortcut B", "identity", "repeat 2 {", "x2", "l:"),
+    *("from", "head h {", "add(", "a.b", "a.*", "i=1..2", "first(", "last(", "[", "]", '"', "use", "loss=0.5", "0.5 *"),
     *("model", "input", "conv", "maxpool", "avgpool", "globalavgpool", "fc", "bn", "dropout", "flatten", "relu"),
     *(
         "softmax",
@@ -177,6 +214,20 @@ STATEMENTS = (
     "Nf: 4 4",
     "classes: 3",
     "train { batch 2 # two\n epochs 3 }",
+    "block b(w, act=relu) { # block\n conv w 3x3 same act; s: conv w 1x1 }",
+    "b(4)",
+    "c: b(3, act=tanh) x2 last(w=4)",
+    "add { | shortcut B | conv 4 3x3/2 same }",
+    "m: concat {\n| identity # arm\n| 0.5 * conv 2 1x1; bn\n} relu",
+    "repeat 2 { relu; CONV: same }",
+    "l: repeat i=1..2 { b(i) }",
+    "add(l.*.s)",
+    "concat(m, -0.5*c)",
+    "from m",
+    "from input",
+    "head h { globalavgpool; fc 3 }",
+    "mul { | sigmoid | identity }",
+    "conv 4 1x1 x2 => 16x16x4",
 )
 
 
