@@ -104,10 +104,16 @@ BLOCKS = {
     """,
     "wavenet": """
         input 9x4
-        repeat i=0..1 {
-          block_in: identity
-          mul { | conv 4 f=2 dilation=2^i causal tanh | from block_in; conv 4 f=2 dilation=2^i causal sigmoid }
+        CONV: causal
+        l: repeat i=0..1 {
+          add {
+          | identity
+          | gate: mul { | conv 4 f=2 dilation=2^i tanh | conv 4 f=2 dilation=2^i sigmoid }
+            skip: conv 3 f=1
+            from gate; conv 4 f=1
+          }
         }
+        add(l.*.skip) relu
         conv 5 f=1
     """,
     "binary": """
