@@ -7,7 +7,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A busy machine is no fault of a test.
+hypothesis.settings.register_profile(
+    "cnnc", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("cnnc")
 
 # Before numpy is imported: workers share the cores already, and sums come out the same everywhere.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

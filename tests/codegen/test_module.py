@@ -90,6 +90,14 @@ EXAMPLES: dict[type[ops.Op], tuple[ops.Op, Sequence[TensorType]]] = {
     ops.MaxoutGrad: (ops.MaxoutGrad(2), (_image(8, 8, 10), X)),
     ops.Lrn: (ops.Lrn(), (X,)),
     ops.LrnGrad: (ops.LrnGrad(beta=0.5), (X, X)),
+    ops.SumPool: (ops.SumPool(WINDOW), (X,)),
+    ops.SumPoolGrad: (ops.SumPoolGrad(WINDOW, (8, 8)), (_image(4, 4, 20),)),
+    ops.ZeroPad: (ops.ZeroPad((1, 0, 2, 3)), (X,)),
+    ops.Crop: (ops.Crop((1, 2), (4, 5)), (X,)),
+    ops.PadShortcut: (ops.PadShortcut((2, 2), 23), (X,)),
+    ops.PadShortcutGrad: (ops.PadShortcutGrad((2, 2), (8, 8), 20), (_image(4, 4, 23),)),
+    ops.Upsample: (ops.Upsample((2, 3), "bilinear"), (X,)),
+    ops.UpsampleGrad: (ops.UpsampleGrad((2, 4), "bilinear"), (X,)),
     ops.SgdUpdate: (ops.SgdUpdate(64), (ARENA, ARENA, ARENA)),
     ops.CastArena: (ops.CastArena(), (ARENA,)),
 }
@@ -136,6 +144,7 @@ def _stored(node: ast.Name) -> bool:
 
 ANCHORS = (
     *(ops.Conv, ops.ConvDgrad, ops.Linear, ops.LinearDgrad, ops.MaxPool, ops.AvgPool, ops.AvgPoolGrad),
+    *(ops.SumPool, ops.ZeroPad, ops.Crop, ops.PadShortcut, ops.Upsample, ops.UpsampleGrad),
     *(ops.ChannelSlice, ops.ChannelShuffle, ops.Maxout, ops.MaxoutGrad, ops.Lrn, ops.LrnGrad),
 )
 
