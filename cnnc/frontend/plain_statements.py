@@ -67,10 +67,6 @@ class PlainStatements:
         }
         if keyword in methods:
             return methods[keyword](place, chosen, argument)
-        if keyword in ("identity", "shortcut"):
-            message = f"`{keyword}` stands in an arm of `add`, `concat` or `mul`"
-            self.diagnostics.add(place.head, message, f"for example `add {{ | conv 64 3x3 same | {keyword} }}`")
-            raise BadSettings
         if keyword == "linear":
             self.diagnostics.add(place.head, "`linear` is no layer of its own", "a fully connected layer is `fc 10`")
             raise BadSettings
