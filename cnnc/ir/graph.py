@@ -49,6 +49,7 @@ class Graph:
         self.name = name
         self.outputs: dict[str, Value] = {}
         self._graph = nx.MultiDiGraph()
+        self._nodes: dict[str, Node] = {}  # in order of insertion; the graph's own views are slow to ask
 
     # -- building ---------------------------------------------------------------------------------
 
@@ -61,23 +62,32 @@ class Graph:
             ShapeError: the operands do not fit the op.
             ValueError: the name is taken or an operand is unknown (a bug in the caller).
         """
-        if name in self._graph:
+        if name in self._nodes:
             raise ValueError(f"a node named {name} exists")
         types = op.infer(*(self.type_of(value) for value in operands))
-        node = Node(name, op, tuple(operands), types, layer, span)
-        self._graph.add_node(name, node=node)
-        for slot, value in enumerate(operands):
-            self._graph.add_edge(value.node, name, key=slot, index=value.index)
-        return node
+        return self._insert(Node(name, op, tuple(operands), types, layer, span))
 
-    def copy_node(self, node: Node, operands: Sequence[Value]) -> Node:
-        """Add a node of another graph under its own name, reading these operands."""
-        return self.add(node.name, node.op, operands, layer=node.layer, span=node.span)
+    def copy_node(self, node: Node, operands: Sequence[Value], old: Graph) -> Node:
+        """Add a node of another graph under its own name, reading these operands.
+
+        Where their types are the old ones, the node's are too, and nothing is inferred.
+        """
+        same = all(self.type_of(new) == old.type_of(value) for new, value in zip(operands, node.operands, strict=True))
+        if not same or node.name in self._nodes:
+            return self.add(node.name, node.op, operands, layer=node.layer, span=node.span)
+        return self._insert(Node(node.name, node.op, tuple(operands), node.types, node.layer, node.span))
+
+    def _insert(self, node: Node) -> Node:
+        self._nodes[node.name] = node
+        self._graph.add_node(node.name, node=node)
+        for slot, value in enumerate(node.operands):
+            self._graph.add_edge(value.node, node.name, key=slot, index=value.index)
+        return node
 
     def fresh(self, name: str) -> str:
         """The name itself if it is free, else with a counter."""
         candidate, count = name, 1
-        while candidate in self._graph:
+        while candidate in self._nodes:
             count += 1
             candidate = f"{name}.{count}"
         return candidate
@@ -85,24 +95,23 @@ class Graph:
     # -- reading ----------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._graph)
+        return len(self._nodes)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._graph
+        return name in self._nodes
 
     def __getitem__(self, name: str) -> Node:
-        node: Node = self._graph.nodes[name]["node"]
-        return node
+        return self._nodes[name]
 
     def type_of(self, value: Value) -> TensorType:
-        if value.node not in self._graph:
+        found = self._nodes.get(value.node)
+        if found is None:
             raise ValueError(f"no node named {value.node}")
-        return self[value.node].types[value.index]
+        return found.types[value.index]
 
     def walk(self) -> Iterator[Node]:
         """Nodes in the order of insertion, which is topological: operands exist before what reads them."""
-        for _, node in self._graph.nodes(data="node"):
-            yield node
+        yield from self._nodes.values()
 
     def users(self) -> dict[Value, list[tuple[Node, int]]]:
         """For each value, the nodes and operand slots that read it; named outputs not counted."""

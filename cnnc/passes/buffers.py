@@ -47,6 +47,7 @@ class BufferTable:
                 value = node.value(index)
                 if value in self.users or value in self.outputs or isinstance(node.op, ops.Input):
                     self._add(node, value)
+        self._values = len(self.buffers)
 
     def is_view(self, node: Node) -> bool:
         """Whether a node needs no step, since its output is its operand's memory."""
@@ -60,6 +61,10 @@ class BufferTable:
         shape = ((nbytes.a or nbytes.c) // ITEM_BYTES[dtype],)
         self.buffers.append(Buffer(len(self.buffers), name, Space.WORK, dtype, shape, batched, axes, Size(), nbytes))
         return len(self.buffers) - 1
+
+    def drop_workspaces(self) -> None:
+        """Go back to the buffers of the graph's values."""
+        del self.buffers[self._values :]
 
     def place(self, offsets: dict[int, Size]) -> tuple[Buffer, ...]:
         """The buffers with offsets of their roots in WORK or CONST filled in."""

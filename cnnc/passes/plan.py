@@ -29,15 +29,16 @@ BUCKETS = (Bucket(1, 8, 4), Bucket(9, 63, 32), Bucket(64, None, 128))
 
 def make_plan(graph: Graph, arenas: Arenas, variant: str, target: str, dtype: str) -> Plan:
     """Steps, buffers and offsets of a graph for one target, for every bucket of N."""
-    schedules = tuple(_schedule(graph, arenas, target, dtype, bucket) for bucket in BUCKETS)
+    table = BufferTable(graph, arenas, target, dtype)
+    schedules = tuple(_schedule(table, bucket) for bucket in BUCKETS)
     return Plan(graph.name, variant, target, dtype, arenas.params, arenas.state, schedules)
 
 
-def _schedule(graph: Graph, arenas: Arenas, target: str, dtype: str, bucket: Bucket) -> Schedule:
-    table = BufferTable(graph, arenas, target, dtype)
+def _schedule(table: BufferTable, bucket: Bucket) -> Schedule:
+    table.drop_workspaces()  # those of the bucket before
     prepare: list[Step] = []
     steps: list[Step] = []
-    for node in graph.walk():
+    for node in table.graph.walk():
         if isinstance(node.op, ops.LEAVES) or table.is_view(node):
             continue
         (prepare if node.name in table.constant else steps).append(_step(table, node, bucket))

@@ -35,7 +35,7 @@ class Rewriter:
 
     def copy(self, node: Node) -> Node:
         """The node itself, reading the new values."""
-        return self.new.copy_node(node, [self.get(value) for value in node.operands])
+        return self.new.copy_node(node, [self.get(value) for value in node.operands], self.old)
 
     def add(self, name: str, op: ops.Op, operands: list[Value], like: Node) -> Node:
         """A new node that belongs to the layer and the text of an old one."""
