@@ -62,7 +62,7 @@ def test_the_view_for_users_cannot_change_the_graph():
 def test_verifier_finds_a_wrong_type_and_a_missing_output():
     graph = doubled()
     node = graph["sum"]
-    graph._graph.nodes["sum"]["node"] = Node(node.name, node.op, node.operands, (TensorType((9,)),))
+    graph._nodes["sum"] = Node(node.name, node.op, node.operands, (TensorType((9,)),))
     with pytest.raises(InvalidGraph, match="after broken"):
         verify(graph, "broken")
     graph = doubled()

@@ -166,6 +166,6 @@ def test_the_verifier_of_graphs_reports_a_wrong_type():
     graph = meaning(model, "infer")
     name = next(node.name for node in graph.walk() if isinstance(node.op, ops.MaxPool))
     node = graph[name]
-    graph._graph.nodes[name]["node"] = replace(node, types=(node.types[0].with_shape(9, 9, 4), node.types[1]))
+    graph._nodes[name] = replace(node, types=(node.types[0].with_shape(9, 9, 4), node.types[1]))
     with pytest.raises(InvalidGraph, match="infers"):
         verify(graph, "a pass")
