@@ -101,8 +101,12 @@ class _Rows:
         self.rows.append(_Row(Line(body="}", free=True, indent=indent), last, last, closes=True))
 
     def _verbatim(self, item: ast.Item, prefix: str, indent: int, first: int, join: bool) -> None:
-        """A statement over several lines, a table in brackets: its lines as they are, the inner ones indented."""
+        """A statement over several lines, a table in brackets: its lines stay, the inner ones indented."""
+        text = inline(item)
         lines = [line.strip() for line in item.span.text.split("\n")]
+        # Only what is in the brackets is as it was.
+        lines[0] = f"{text.split('[')[0]}[{lines[0].partition('[')[2].lstrip()}"
+        lines[-1] = f"{lines[-1].rpartition(']')[0].rstrip()}]{text.rpartition(']')[2]}".replace(" =>", "  =>")
         number = item.span.line
         self._put(Line(body=prefix + lines[0], free=True, indent=indent), first, number, join, verbatim=True)
         for offset, text in enumerate(lines[1:-1], 1):

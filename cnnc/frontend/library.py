@@ -12,7 +12,7 @@ from cnnc.frontend.parser import parse_collecting
 from cnnc.frontend.reading import read_source
 from cnnc.resources import resource
 
-MAX_FILES = 50
+MAX_FILES = 20
 
 
 class Library:
