@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from cnnc.errors import ShapeError
 
@@ -24,7 +25,7 @@ class Window:
     def taps(self) -> int:
         return self.kernel[0] * self.kernel[1]
 
-    @property
+    @cached_property
     def extent(self) -> Pair:
         """Pixels that the dilated kernel spans."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))  # type: ignore[return-value]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnnc.errors import ShapeError
 from cnnc.ir.ops.base import Op, expect, image_of
 from cnnc.ir.types import Element, TensorType, format_shape
 from cnnc.ir.window import Window
@@ -20,13 +21,14 @@ class Conv(Op):
         x, w = operands
         height, width, channels = image_of(x, "conv")
         filters, *kernel, depth = w.shape
-        expect(tuple(kernel) == self.window.kernel, f"weight {format_shape(w.shape)} has another kernel")
-        expect(
-            channels % self.groups == 0 and filters % self.groups == 0,
-            f"groups={self.groups} must divide {channels} input channels and {filters} filters",
-            "groups",
-        )
-        expect(depth * self.groups == channels, f"weight {format_shape(w.shape)} does not fit {channels} channels")
+        # Not `expect`: this rule runs most often, and its sentences cost more than its checks.
+        if tuple(kernel) != self.window.kernel:
+            raise ShapeError(f"weight {format_shape(w.shape)} has another kernel")
+        if channels % self.groups or filters % self.groups:
+            message = f"groups={self.groups} must divide {channels} input channels and {filters} filters"
+            raise ShapeError(message, "groups")
+        if depth * self.groups != channels:
+            raise ShapeError(f"weight {format_shape(w.shape)} does not fit {channels} channels")
         return (x.with_shape(*self.window.output((height, width)), filters),)
 
 
