@@ -97,7 +97,6 @@ class _Run:
         match = _WORD.match(text, at)
         end = match.end() if match else at
         state = self.parser.parser_state
-        # Not `choices()`: tables that share states would take what then leads nowhere.
         expected = frozenset(self.parser.accepts())
         describe(SyntaxProblem(self._span(at, end), expected, tuple(state.value_stack)), self.diagnostics)
         dropped = self._unwind(at_end=at >= len(text))
@@ -115,11 +114,15 @@ class _Run:
         state = self.parser.parser_state
         dropped: list[object] = []
         closed = 0
-        while "ERROR" not in self.parser.choices() or closed > 0 or (at_end and self._depth()):
+        while not self._takes_error() or closed > 0 or (at_end and self._depth()):
             state.state_stack.pop()
             dropped.append(state.value_stack.pop())
             closed += _is_token(dropped[-1], "}") - _is_token(dropped[-1], "{")
         return dropped
+
+    def _takes_error(self) -> bool:
+        """Whether a statement may stand here; `choices()` alone also has what then leads nowhere."""
+        return "ERROR" in self.parser.choices() and "ERROR" in self.parser.accepts()
 
     def _skip(self, at: int, braces: int, brackets: int) -> int:
         """The end of the broken statement: a new line, `;`, the next arm or the brace that closes around it.

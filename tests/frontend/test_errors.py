@@ -88,6 +88,7 @@ def test_parsing_goes_on_behind_arms() -> None:
     repeat 2 { relu
     bar 3"""
     assert lines_of(errors_of(text)) == [2, 2, 2, 5, 7, 7, 10, 13, 15, 16]
+    assert lines_of(errors_of("input 8x8x3\nadd(input, 0.5 *2*input)\nbar 3")) == [2, 3]
 
 
 def lines_of(found: str) -> list[int]:
