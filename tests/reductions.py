@@ -25,7 +25,7 @@ REDUCTIONS: dict[str, Reduction] = {
     "vgg": Reduction(16, (64, 32, 3)),
     "nin_cifar10": Reduction(16, (27, 32, 3)),
     "nin_imagenet": Reduction(16, (99, 107, 3)),
-    "googlenet": Reduction(16, (224, 224, 3)),
+    "googlenet": Reduction(32, (224, 224, 3), floor=2),
     "inception_naive": Reduction(8, (9, 7, 256)),
     "inception_reduced": Reduction(8, (9, 7, 256)),
     "inception_resnet": Reduction(16, (107, 91, 3)),
