@@ -1,9 +1,8 @@
-"""Random small programs over every layer and option of the language, the same for the same seed."""
+"""Random small programs over the whole language, the same for the same seed."""
 
 from __future__ import annotations
 
 import random
-import re
 
 from cnnc.errors import ProgramError
 from cnnc.frontend import load
@@ -12,49 +11,65 @@ from cnnc.ir.cost import macs
 from cnnc.ir.graph import Graph
 from cnnc.ir.model import Model
 from cnnc.source import Source
+from tests.random_layers import WIDTHS, Draw, layer
+from tests.random_structures import head, structure
 
 MAX_WORK = 400_000  # multiply-adds and values of one image, so that a batch of 65 stays quick
-WIDTHS = (1, 2, 3, 4, 5, 7, 8, 11, 13, 16, 17, 24)
-ACTIVATIONS = ("relu", "tanh", "sigmoid")
 TRAIN = "train { optimizer sgd lr=0.05 momentum=0.9 weight_decay=0.01 decay=%s }"
 
 
 def random_model(seed: int, *, gentle: bool = False) -> Model:
-    """A valid program of one to eight statements and what it means; ``source.text`` is the text.
+    """A valid program of one to eight steps and what it means; ``source.text`` is the text.
 
-    In a ``gentle`` one batch norm does not blow up channels that hardly vary, so that float32 can be judged.
+    A ``gentle`` one can be judged in float32: no jumps, and batch norm does not blow up channels that hardly vary.
     """
     rng = random.Random(seed)
     while True:
-        model = _grow(rng, "0.1" if gentle else None)
+        model = _Growth(Draw(rng, gentle)).model
         if model is not None:
             return model
 
 
-def _grow(rng: random.Random, eps: str | None) -> Model | None:
-    lines = [TRAIN % rng.choice(("all", "weights")), _input(rng)]
-    lines += [f"BN: eps={eps}"] if eps else []
-    model: Model | None = None
-    shape = tuple(int(extent) for extent in lines[1].split()[1].split("x"))
-    for _ in range(rng.randint(1, 8)):
-        line = rng.choices(*zip(*_choices(len(shape) == 3), strict=True))[0](rng, shape)
-        line = re.sub(r"eps=\S+", "", line) if eps else line
-        # What does not fit (kernel, groups, padding) is not said: the frontend is the judge of that.
+class _Growth:
+    """A text that grows by what the frontend takes; ``model`` is what it means, None if nothing fitted."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self.model: Model | None = None
+        self.lines = [TRAIN % draw.of("all", "weights"), _input(draw)]
+        self.lines += ["BN: eps=0.1"] if draw.gentle else []
+        self.shape = tuple(int(extent) for extent in self.lines[1].split()[1].split("x"))
+        classes = draw.whole(2, 3, 10)
+        heads = 0
+        if draw.chance(0.04):
+            self._try(_slide(draw))
+        for number in range(draw.rng.randint(1, 8)):
+            if self.model is not None and draw.chance(0.06):
+                heads += self._try(head(draw, self.shape, number, classes))
+            elif draw.chance(0.3):
+                self._try(structure(draw, self.shape, number))
+            else:
+                self._labelled(layer(draw, self.shape), number)
+        if heads and not self._try(f"fc {classes}{draw.of('', ' softmax')}"):
+            self.model = None
+
+    def _labelled(self, line: str, number: int) -> None:
+        if not self.draw.chance(0.5):
+            self._try(line)
+        elif self._try(f"v{number}: {line}"):
+            self.draw.shapes[f"v{number}"] = self.shape
+
+    def _try(self, text: str) -> bool:
+        """Whether the text may go on like this: kernel, groups and shapes fit, and there is not too much work."""
         try:
-            grown = load(Source("<random>", "\n".join([*lines, line])))
+            grown = load(Source("<random>", "\n".join([*self.lines, text])))
         except ProgramError:
-            continue
-        if _work(grown.graph) <= MAX_WORK:
-            lines.append(line)
-            model = grown
-            shape = grown.graph.type_of(grown.graph.outputs["output"]).shape
-    return model
-
-
-def _choices(image: bool):
-    if image:
-        return [(_conv, 7), (_pool, 4), (_norm, 2), (_dropout, 1), (_bare, 2), (_head, 1), (_fc, 2)]
-    return [(_fc, 5), (_norm, 1), (_dropout, 1), (_bare, 2)]
+            return False
+        if _work(grown.graph) > MAX_WORK:
+            return False
+        self.lines.append(text)
+        self.model, self.shape = grown, grown.output_shape
+        return True
 
 
 def _work(graph: Graph) -> int:
@@ -66,79 +81,22 @@ def _work(graph: Graph) -> int:
     return total
 
 
-def _input(rng: random.Random) -> str:
-    if rng.random() < 0.1:
-        return f"input {rng.choice((1, 3, 10, 17))}"
-    if rng.random() < 0.1:
-        return f"input 1x1x{rng.choice(WIDTHS)}"
-    return f"input {rng.randint(1, 12)}x{rng.randint(1, 12)}x{rng.choice((1, 1, 2, 3, 3, 4, 5, 7, 8, 16))}"
+def _input(draw: Draw) -> str:
+    kind = draw.rng.random()
+    if kind < 0.08:
+        return f"input {draw.whole(1, 3, 10, 17)}"
+    if kind < 0.16:
+        return f"input 1x1x{draw.width()}"
+    if kind < 0.35:
+        return f"input {draw.rng.randint(1, 24)}x{draw.rng.choice(WIDTHS)}"
+    size = f"{draw.rng.randint(1, 12)}x{draw.rng.randint(1, 12)}"
+    return f"input {size}x{draw.whole(1, 1, 2, 3, 3, 4, 5, 7, 8, 16)}"
 
 
-def _pair(rng: random.Random, choices: tuple[int, ...]) -> str:
-    if rng.random() < 0.5:
-        return str(rng.choice(choices))
-    return f"({rng.choice(choices)},{rng.choice(choices)})"
-
-
-def _size(rng: random.Random) -> str:
-    kernel = rng.choice((1, 2, 3, 3, 5))
-    text = f"{kernel}x{kernel}" if rng.random() < 0.5 else f"{rng.choice((1, 2, 3, 4))}x{rng.choice((1, 2, 3, 5))}"
-    return text + (f"/{_pair(rng, (1, 2, 3, 4))}" if rng.random() < 0.45 else "")
-
-
-def _padding(rng: random.Random) -> str:
-    kind = rng.randrange(7)
-    if kind < 4:
-        return ("", " valid", " same", " same=tf")[kind]
-    if kind == 4:
-        return f" pad={rng.choice((0, 1, 2))}"
-    extents = ",".join(str(rng.choice((0, 1, 2, 3))) for _ in range(2 if kind == 5 else 4))
-    return f" pad=({extents})"
-
-
-def _conv(rng: random.Random, shape: tuple[int, ...]) -> str:
-    channels = shape[-1]
-    groups, width = 1, rng.choice(WIDTHS)
-    if rng.random() < 0.35:
-        groups = rng.choice([g for g in range(1, channels + 1) if channels % g == 0])
-        groups = channels if rng.random() < 0.4 else groups
-        width = groups * rng.choice((1, 1, 2, 3))
-    text = f"conv {width} {_size(rng)}{_padding(rng)}"
-    if rng.random() < 0.25:
-        text += f" dilation={_pair(rng, (1, 2, 3))}"
-    if groups > 1:
-        text += f" groups={groups}"
-    return text + _epilogue(rng)
-
-
-def _epilogue(rng: random.Random) -> str:
-    text = " nobias" if rng.random() < 0.3 else ""
-    text += " bn" if rng.random() < 0.3 else ""
-    return text + (f" {rng.choice((*ACTIVATIONS, 'relu', 'softmax'))}" if rng.random() < 0.6 else "")
-
-
-def _pool(rng: random.Random, shape: tuple[int, ...]) -> str:
-    kind = rng.choice(("maxpool", "avgpool"))
-    text = f"{kind} {_size(rng)}{_padding(rng)}"
-    text += " ceil" if rng.random() < 0.4 else ""
-    return text + (" countpad" if kind == "avgpool" and rng.random() < 0.4 else "")
-
-
-def _fc(rng: random.Random, shape: tuple[int, ...]) -> str:
-    return f"fc {rng.choice(WIDTHS)}{_epilogue(rng)}"
-
-
-def _norm(rng: random.Random, shape: tuple[int, ...]) -> str:
-    return "bn" + (f" eps={rng.choice(('1e-3', '0.1'))} momentum={rng.choice(('0.3', '1', '0'))}" * rng.randint(0, 1))
-
-
-def _dropout(rng: random.Random, shape: tuple[int, ...]) -> str:
-    return f"dropout {rng.choice(('0', '0.1', '0.5', '0.9'))}"
-
-
-def _bare(rng: random.Random, shape: tuple[int, ...]) -> str:
-    return rng.choice((*ACTIVATIONS, "softmax"))
-
-
-def _head(rng: random.Random, shape: tuple[int, ...]) -> str:
-    return rng.choice(("globalavgpool", "flatten"))
+def _slide(draw: Draw) -> str:
+    """The way of slides: one letter a layer."""
+    words = [draw.of("CP", "CCP", "CNA", "CLP", "C1CP", "CC3/2D", "CG") for _ in range(draw.whole(1, 2))]
+    widths = [str(draw.whole(2, 3, 8)) for _ in range(len(words) + 1)]
+    conv = f"CONV: f=3, s=1, same{draw.of('', ' bn', ' nobias', ' tanh')}"
+    order = f"Order: {' '.join(words)} {draw.of('FS', 'FFS', 'FF')}"
+    return f"{conv}\nPOOL: f=2, s=2\n{order}\nNf: {' '.join(widths)}\nclasses: 5"

@@ -57,7 +57,7 @@ class Pair:
         return np.asarray(array).astype(np.float32).astype(np.float64)
 
     def images(self, n: int) -> Array:
-        return self.exactly(self.rng.standard_normal((n, *self.model.input_shape)))
+        return self.exactly(self.rng.standard_normal((n, *self.net.input_shape)))
 
     def labels(self, n: int) -> Array:
         return self.rng.integers(0, self.net.classes, (n, *self.net.label_shape))

@@ -1,7 +1,6 @@
-"""A program in PyTorch: the lowered graph, op by op, in float64 and NCHW, with autograd for the gradients.
+"""A program in PyTorch: its resolved statements one by one, NCHW, with autograd for the gradients.
 
-Shares nothing with our oracle but the Philox mask of dropout. Window arithmetic is PyTorch's own where it
-can express the padding.
+Shares nothing with our graphs and oracle but the Philox mask of dropout.
 """
 
 from __future__ import annotations
@@ -12,15 +11,37 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from cnnc.ir import ops
-from cnnc.ir.graph import Node, Value
+from cnnc.frontend.build_graph import Built
+from cnnc.frontend.diagnostics import Diagnostics
+from cnnc.frontend.layers import CropLayer, DropoutLayer, FromLayer, HeadEnd, HeadStart, MergeLayer
+from cnnc.frontend.lower import lower_collecting
+from cnnc.frontend.parser import parse_collecting
 from cnnc.ir.model import Model
-from cnnc.ir.window import Window
 from cnnc.runtime.arrays import Array
 from cnnc.runtime.philox import dropout_mask
-from tests.numerics.torch_side import nhwc
+from tests.torch_layers import PLAIN, Layers, Result, crop, merged
 
-ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+
+def built(model: Model) -> tuple[Built, ...]:
+    """The program's layers, as its text resolves."""
+    diagnostics = Diagnostics()
+    return lower_collecting(parse_collecting(model.source, diagnostics), diagnostics).built
+
+
+def inputs_of(item: Built) -> set[str]:
+    """Names of the layers that a layer reads."""
+    if isinstance(item.layer, MergeLayer):
+        return {name for _, name in item.layer.operands}
+    return {item.reads, item.layer.like} if isinstance(item.layer, CropLayer) else {item.reads}
+
+
+def needed_by(layers: tuple[Built, ...], *ends: str) -> set[str]:
+    """Names of these layers and of all before them that they depend on."""
+    found = set(ends)
+    for item in reversed(layers):
+        if not isinstance(item.layer, FromLayer) and item.layer.place.name in found:
+            found |= inputs_of(item)
+    return found
 
 
 class TorchNetwork:
@@ -31,12 +52,21 @@ class TorchNetwork:
 
     def __init__(self, model: Model, state: Mapping[str, Array], seed: int, dtype: torch.dtype = torch.float64) -> None:
         self.model = model
+        self.built = built(model)
+        self.ends = self._ends()
+        main = self.ends["output"]
+        heads = [end for name, end in self.ends.items() if name != "output"]
+        # What runs for the heads' losses alone, and what reads it.
+        self.heads_alone = needed_by(self.built, *heads) - needed_by(self.built, main)
+        for item in self.built:
+            self.heads_alone |= {item.layer.place.name} if inputs_of(item) & self.heads_alone else set()
         self.seed = seed
         self.step = 0
         self.dtype = dtype
-        self.buffers = {spec.name for spec in model.params() if not spec.trainable}
         self.state = {name: torch.tensor(value, dtype=dtype) for name, value in state.items()}
-        trained = [spec for spec in model.params() if spec.trainable]
+        trained = [spec for spec in model.listed() if spec.trainable]
+        self.trained = {spec.name for spec in trained}
+        self.clipped = [spec.name for spec in trained if spec.clipped]
         for spec in trained:
             self.state[spec.name].requires_grad_(True)
         sgd = model.train.optimizer
@@ -50,13 +80,17 @@ class TorchNetwork:
     def run(self, x: Array, *, training: bool) -> Array:
         """The output for ``[N, H, W, C]``; training mode moves the running statistics."""
         with torch.no_grad():
-            return nhwc(self._forward(self._given(x), training)[0])
+            return self._taken(self._forward(self._given(x), training)["output"][0])
 
     def loss(self, x: Array, target: Array) -> tuple[float, dict[str, Array]]:
-        """Mean cross-entropy and its gradients."""
+        """Mean cross-entropy, the heads' by their weights added, and its gradients."""
         self._clear()
-        _, logits = self._forward(self._given(x), True)
-        loss = functional.cross_entropy(logits, torch.tensor(target))
+        found = self._forward(self._given(x), True, heads=True)
+        weights = {"output": 1.0, **{head.name: head.weight for head in self.model.heads}}
+        labels = torch.tensor(target)
+        labels = labels[..., None] if found["output"][1].ndim == labels.ndim + 2 else labels
+        losses = [weight * functional.cross_entropy(found[name][1], labels) for name, weight in weights.items()]
+        loss = torch.stack(losses).sum()
         if loss.requires_grad:
             loss.backward()
         return float(loss.detach()), self._gradients()
@@ -65,14 +99,21 @@ class TorchNetwork:
         """Gradients of ``sum(output * dy)``: the input's, then the parameters'."""
         self._clear()
         given = self._given(x).requires_grad_(True)
-        (self._forward(given, True)[0] * self._given(dy)).sum().backward()
-        assert given.grad is not None
-        return nhwc(given.grad), self._gradients()
+        product = (self._forward(given, True)["output"][0] * self._given(dy)).sum()
+        if product.requires_grad:
+            product.backward()
+        return self._taken(torch.zeros_like(given) if given.grad is None else given.grad), self._gradients()
 
     def train_step(self, x: Array, target: Array) -> float:
         loss, _ = self.loss(x, target)
+        for name in self.trained:  # the optimiser decays what the loss does not depend on, too
+            if self.state[name].grad is None:
+                self.state[name].grad = torch.zeros_like(self.state[name])
         if self.optimizer is not None:
             self.optimizer.step()
+        with torch.no_grad():
+            for name in self.clipped:
+                self.state[name].clamp_(-1, 1)
         self.step += 1
         return loss
 
@@ -84,116 +125,69 @@ class TorchNetwork:
 
     def _given(self, array: Array) -> torch.Tensor:
         tensor = torch.tensor(array, dtype=self.dtype)
-        return tensor.permute(0, 3, 1, 2).contiguous() if tensor.ndim == 4 else tensor
+        tensor = tensor[:, :, None] if tensor.ndim == 3 else tensor
+        return tensor.movedim(-1, 1).contiguous()
+
+    def _taken(self, tensor: torch.Tensor) -> Array:
+        array = tensor.movedim(1, -1).numpy().copy()
+        return array[:, :, 0] if self.model.sequence and array.ndim == 4 else array
 
     def _clear(self) -> None:
         for value in self.state.values():
             value.grad = None
 
     def _gradients(self) -> dict[str, Array]:
-        trained = {name: value for name, value in self.state.items() if name not in self.buffers}
+        trained = {name: value for name, value in self.state.items() if name in self.trained}
         return {
             name: np.zeros(value.shape) if value.grad is None else value.grad.numpy().copy()
             for name, value in trained.items()
         }
 
-    def _forward(self, x: torch.Tensor, training: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """The output, and the logits that a final softmax reads."""
-        graph = self.model.graph
-        values: dict[Value, torch.Tensor] = {}
-        for node in graph.walk():
-            if isinstance(node.op, ops.Input):
-                values[node.value()] = x
-            elif isinstance(node.op, ops.Parameter):
-                values[node.value()] = self.state[node.op.spec.name]
+    def _ends(self) -> dict[str, str]:
+        """The last layer of the program and of each head."""
+        ends: dict[str, str] = {}
+        head = last = ""
+        for item in self.built:
+            if isinstance(item.layer, HeadStart):
+                head = item.layer.name
+            elif isinstance(item.layer, HeadEnd):
+                ends[head] = last
+            elif isinstance(item.layer, FromLayer):
+                ends["output"] = item.reads
             else:
-                values[node.value()] = self._compute(node, [values[value] for value in node.operands], training)
-        last = graph[graph.outputs["output"].node]
-        before = last.operands[0] if isinstance(last.op, ops.Softmax) else last.value()
-        return values[last.value()], values[before]
+                last = item.layer.place.name
+        return ends
 
-    def _compute(self, node: Node, given: list[torch.Tensor], training: bool) -> torch.Tensor:
-        op, x = node.op, given[0]
-        if isinstance(op, ops.Conv):
-            top, bottom, left, right = op.window.pad
-            padded = functional.pad(x, (left, right, top, bottom))
-            window = op.window
-            return functional.conv2d(padded, given[1], stride=window.stride, dilation=window.dilation, groups=op.groups)
-        if isinstance(op, ops.BiasAdd):
-            return x + given[1].reshape(-1, *(1 for _ in x.shape[2:]))
-        if isinstance(op, ops.BatchNorm):
-            return _batch_norm(op, given, training)
-        if isinstance(op, ops.Dropout):
-            return self._dropout(op, x) if training else x
-        if isinstance(op, ops.MaxPool):
-            return _max_pool(op.window, x, node.types[0].shape)
-        if isinstance(op, ops.AvgPool):
-            return _average_pool(op, x, node.types[0].shape)
-        simple = {
-            ops.Linear: lambda: functional.linear(x, given[1]),
-            ops.Activation: lambda: ACTIVATIONS[op.kind](x),  # type: ignore[attr-defined]
-            ops.Softmax: lambda: torch.softmax(x, 1),
-            ops.GlobalAvgPool: lambda: x.mean((2, 3)),
-            ops.Flatten: lambda: x.flatten(1),
-        }
-        return simple[type(op)]()
+    def _forward(self, x: torch.Tensor, training: bool, *, heads: bool = False) -> dict[str, Result]:
+        """The output and the heads': values, and the logits that a loss reads. What is not needed runs too."""
+        layers = Layers(self.state, training)
+        values: dict[str, Result] = {"input": (x, x)}
+        stream = 0
+        for item in self.built:
+            layer = item.layer
+            stream += isinstance(layer, DropoutLayer)  # heads count too
+            if isinstance(layer, (HeadStart, HeadEnd, FromLayer)):
+                continue
+            if heads or layer.place.name not in self.heads_alone:
+                values[layer.place.name] = self._compute(item, layers, values, stream)
+        return {name: values[end] for name, end in self.ends.items() if heads or name == "output"}
 
-    def _dropout(self, op: ops.Dropout, x: torch.Tensor) -> torch.Tensor:
-        shape = tuple(x.permute(0, 2, 3, 1).shape) if x.ndim == 4 else tuple(x.shape)
-        kept = torch.tensor(dropout_mask(self.seed, self.step, op.stream, op.rate, shape))
-        kept = kept.permute(0, 3, 1, 2) if x.ndim == 4 else kept
-        return x * kept / (1 - op.rate)
+    def _compute(self, item: Built, layers: Layers, values: dict[str, Result], stream: int) -> Result:
+        layer = item.layer
+        if isinstance(layer, MergeLayer):
+            terms = [factor * values[name][0] for factor, name in layer.operands]
+            return layers.follow(layer.place.name, layer.activation, merged(layer.kind, terms))
+        x = values[item.reads][0]
+        if isinstance(layer, DropoutLayer):
+            y = self._dropout(layer.rate, stream - 1, x) if layers.training else x
+        elif isinstance(layer, CropLayer):
+            y = crop(layer, x, layer.size or tuple(values[layer.like][0].shape[2:]))
+        elif type(layer) in PLAIN:
+            y = PLAIN[type(layer)](layer, x)
+        else:
+            return layers.compute(layer, x)
+        return y, y
 
-
-def _batch_norm(op: ops.BatchNorm, given: list[torch.Tensor], training: bool) -> torch.Tensor:
-    x, gamma, beta, mean, var = given
-    if not training or x.numel() > x.shape[1]:
-        return functional.batch_norm(x, mean, var, gamma, beta, training, op.momentum, op.eps)
-    # One value per channel: PyTorch refuses. Its deviation from its own mean is 0; the mean moves, the variance stays.
-    with torch.no_grad():
-        mean.mul_(1 - op.momentum).add_(x.reshape(-1), alpha=op.momentum)
-    shape = (1, -1, *(1 for _ in x.shape[2:]))
-    return (x - x) * gamma.reshape(shape) + beta.reshape(shape)
-
-
-def _extra(window: Window, x: torch.Tensor, output: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Declared padding as ``functional.pad`` takes it, with what rounding up adds behind."""
-    result: list[int] = []
-    for axis in (1, 0):
-        before, after = window.pad_of(axis)
-        reach = (output[axis] - 1) * window.stride[axis] + window.extent[axis]
-        result += [before, max(after, reach - before - x.shape[2 + axis])]
-    return result[0], result[1], result[2], result[3]
-
-
-def _native(window: Window) -> bool:
-    """Whether PyTorch's own pools can pad like this."""
-    top, bottom, left, right = window.pad
-    return top == bottom and left == right and 2 * top <= window.kernel[0] and 2 * left <= window.kernel[1]
-
-
-def _max_pool(window: Window, x: torch.Tensor, output: tuple[int, ...]) -> torch.Tensor:
-    if _native(window):
-        pad = (window.pad[0], window.pad[2])
-        return functional.max_pool2d(x, window.kernel, window.stride, pad, window.dilation, window.ceil)
-    padded = functional.pad(x, _extra(window, x, output), value=-torch.inf)
-    y = functional.max_pool2d(padded, window.kernel, window.stride, 0, window.dilation)
-    return y[:, :, : output[0], : output[1]]
-
-
-def _average_pool(op: ops.AvgPool, x: torch.Tensor, output: tuple[int, ...]) -> torch.Tensor:
-    window = op.window
-    if _native(window):
-        pad = (window.pad[0], window.pad[2])
-        return functional.avg_pool2d(x, window.kernel, window.stride, pad, window.ceil, op.count_pad)
-    inside = torch.ones_like(x[:1, :1])
-    if op.count_pad:
-        declared = (window.pad[2], window.pad[3], window.pad[0], window.pad[1])
-        inside = functional.pad(inside, declared, value=1.0)
-    extra = _extra(window, x, output)
-    ones = functional.pad(inside, [e - d for e, d in zip(extra, declared, strict=True)] if op.count_pad else extra)
-
-    def mean(image: torch.Tensor) -> torch.Tensor:
-        return functional.avg_pool2d(image, window.kernel, window.stride)[:, :, : output[0], : output[1]]
-
-    return mean(functional.pad(x, extra)) / mean(ones)
+    def _dropout(self, rate: float, stream: int, x: torch.Tensor) -> torch.Tensor:
+        mask = dropout_mask(self.seed, self.step, stream, rate, tuple(x.movedim(1, -1).shape))
+        return x * torch.tensor(mask).movedim(-1, 1) / (1 - rate)

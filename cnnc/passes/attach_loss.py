@@ -20,10 +20,15 @@ def without_heads(graph: Graph, heads: tuple[Head, ...]) -> Graph:
     main = copied(graph)
     for head in heads:
         del main.outputs[head.name]
-    live = main.live()
+    # What nothing reads stays as it is in programs without heads: its batch norms see the images too.
+    left_out = graph.live() - main.live()
     rewriter = Rewriter(main)
     for node in main.walk():
-        if node.name in live or isinstance(node.op, ops.LEAVES):
+        if isinstance(node.op, ops.LEAVES):
+            rewriter.copy(node)
+        elif node.name in left_out or any(value.node in left_out for value in node.operands):
+            left_out.add(node.name)
+        else:
             rewriter.copy(node)
     return rewriter.done()
 

@@ -118,9 +118,10 @@ def optimise(model: Model, variant: str) -> Graph:
 def arenas_of(model: Model) -> Arenas:
     """Arenas of all declared parameters, dead or alive, in program order, as all plans store them.
 
-    The stored layout is what ``flatten_linear`` reads, which runs in every pipeline.
+    The stored layout is what ``flatten_linear`` reads, which runs in every pipeline. In training the statistics
+    of a batch norm that nothing reads keep alive what is before it.
     """
-    graph = dead_code(flatten_linear(model.graph))
+    graph = dead_code(flatten_linear(training_mode(model.graph)))
     read = {value.node for node in graph.walk() for value in node.operands}
     stored = {spec.name: spec for name in read if (spec := spec_of(graph[name])) is not None}
     params = [stored.get(spec.name, spec) for spec in model.params()]
