@@ -45,7 +45,7 @@ REDUCTIONS: dict[str, Reduction] = {
     "densenet": Reduction(4, (16, 16, 3), floor=3),
     "xception": Reduction(8, (75, 75, 3)),
     "alphago": Reduction(16),
-    "fcn": Reduction(16, (40, 33, 3)),
+    "fcn": Reduction(32, (40, 33, 3), floor=2),
     "binarynet_cifar10": Reduction(16, (16, 16, 3)),
     "binarynet_mnist": Reduction(64),
     "layer_5x5_200maps": Reduction(8, (20, 30, 3)),
