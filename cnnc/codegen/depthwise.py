@@ -20,8 +20,8 @@ FPROP = """
     x_row = h.to(tl.int64) * x_h + w.to(tl.int64) * x_w + n.to(tl.int64) * x_n
     x_at = x + x_row[:, None] + (SOURCE)[None, :]
     value = tl.load(x_at, mask=inside[:, None] & channel_live[None, :], other=0.0).to(tl.float32)
-    factor = tl.load(weight + channel.to(tl.int64) * (R * S) + tap, mask=channel_live, other=0.0).to(tl.float32)
-    acc += value * factor[None, :]
+    tap_weight = tl.load(weight + channel.to(tl.int64) * (R * S) + tap, mask=channel_live, other=0.0).to(tl.float32)
+    acc += value * tap_weight[None, :]
 """
 
 DGRAD = """
@@ -30,8 +30,8 @@ DGRAD = """
         filter = channel * MULTIPLIER + copy
         dy_at = dy + dy_row[:, None] + filter[None, :]
         value = tl.load(dy_at, mask=inside[:, None] & channel_live[None, :], other=0.0).to(tl.float32)
-        factor = tl.load(weight + filter.to(tl.int64) * (R * S) + tap, mask=channel_live, other=0.0).to(tl.float32)
-        acc += value * factor[None, :]
+        tap_weight = tl.load(weight + filter.to(tl.int64) * (R * S) + tap, mask=channel_live, other=0.0).to(tl.float32)
+        acc += value * tap_weight[None, :]
 """
 
 WGRAD_BEGIN = """
