@@ -215,7 +215,7 @@ class GraphBuilder:
     # -- shapes -----------------------------------------------------------------------------------
 
     def _check(self, place: Place) -> None:
-        """Compare with the assertion; after an error go on from what it says."""
+        """Compare with the assertion; after an error go on from what it says, if that is a shape of the same kind."""
         if place.assertion is None:
             return
         name = place.shown or (self._flow.name if self._flow else "")
@@ -225,6 +225,10 @@ class GraphBuilder:
                 return
             assert place.assertion_span is not None
             message = f"`{name}` gives {format_shape(shape)}, not {format_shape(place.assertion)}"
+            if len(shape) != len(place.assertion):
+                kind = {1: "a vector", 2: "a sequence", 3: "an image"}[len(shape)]
+                self.diagnostics.add(place.assertion_span, message, f"{kind} is written `{format_shape(shape)}`")
+                return
             self.diagnostics.add(place.assertion_span, message)
         shape = graph_shape(place.assertion, self.nodes.sequence)
         stand_in = self.graph.add(self.graph.fresh(f"?{name}"), ops.Input(shape))

@@ -44,7 +44,11 @@ def _check_shapes(nodes: Nodes, layer: MergeLayer, values: list[Value]) -> None:
     arms = [f"`{layer.operands[at][1]}` {nodes.shown(shapes[at])}" for at in shown]
     images = "equal lengths" if nodes.sequence else "equal heights and widths"
     message = f"`{layer.kind}` needs {images if joined else 'equal shapes'}: {', '.join(arms)}"
-    nodes.fail(layer.place.blame(f"operand{odd + 1}"), message)
+    hint = None
+    if joined and all(len(shape) == 3 for shape in shapes):
+        size = "a sequence to another's length" if nodes.sequence else "an image to another's height and width"
+        hint = f"`crop like` and a layer's name cut {size}"
+    nodes.fail(layer.place.blame(f"operand{odd + 1}"), message, hint)
 
 
 def settle_shortcut(

@@ -94,7 +94,8 @@ class References:
             return
         known = [name for scope, _ in self.names.scope.outward() for name in scope.entries]
         likely = vocabulary.suggestion(name, known[-200:])
-        hint = f"did you mean `{likely}`?" if likely else "a layer is read by its label, behind the line that has it"
+        hint = "a layer is read by its label or counted name, such as `conv3`, behind its line"
+        hint = f"did you mean `{likely}`?" if likely else hint
         self.diagnostics.add(reference.span, f"no layer `{reference.text}` stands before this line", hint)
 
     def _missing(self, found: Sequence[Entry], part: str, name: str, reference: ast.Reference) -> None:
