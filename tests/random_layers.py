@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ Shape = tuple[int, ...]  # as the program writes it: HxWxC, LxC, or C
 WIDTHS = (1, 2, 3, 4, 5, 7, 8, 11, 13, 16, 17, 24)
 NUMBERED = {"leaky_relu": ("0", "0.1", "0.5"), "elu": ("0.5", "1", "2"), "prelu": ("0", "0.25", "1")}
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "scaled_tanh", "hard_sigmoid", "softsign", *NUMBERED)
+MAX_CODE = 40
 BIPOLAR = ("sign", "sign(0.25)", "sign(-1)")
 
 
@@ -153,10 +155,9 @@ def _fc(draw: Draw, shape: Shape) -> str:
 
 
 def _rbf(draw: Draw, shape: Shape) -> str:
-    count = draw.rng.randint(1, 4)
-    size = 1
-    for extent in shape:
-        size *= extent
+    count, size = draw.rng.randint(1, 4), math.prod(shape)
+    if size > MAX_CODE:  # a far nearest code is sure, and its gradient nothing but rounding
+        return _channels(draw, shape)
     rows = ("".join(draw.of("+", "-") for _ in range(size)) if size > 1 else "1" for _ in range(count))
     return f"rbf {count} codes=[{' | '.join(rows)}]"
 

@@ -18,14 +18,14 @@ MAX_WORK = 400_000  # multiply-adds and values of one image, so that a batch of 
 TRAIN = "train { optimizer sgd lr=0.05 momentum=0.9 weight_decay=0.01 decay=%s }"
 
 
-def random_model(seed: int, *, gentle: bool = False) -> Model:
+def random_model(seed: int, *, gentle: bool = False, work: int = MAX_WORK) -> Model:
     """A valid program of one to eight steps and what it means; ``source.text`` is the text.
 
     A ``gentle`` one can be judged in float32: no jumps, and batch norm does not blow up channels that hardly vary.
     """
     rng = random.Random(seed)
     while True:
-        model = _Growth(Draw(rng, gentle)).model
+        model = _Growth(Draw(rng, gentle), work).model
         if model is not None:
             return model
 
@@ -33,8 +33,8 @@ def random_model(seed: int, *, gentle: bool = False) -> Model:
 class _Growth:
     """A text that grows by what the frontend takes; ``model`` is what it means, None if nothing fitted."""
 
-    def __init__(self, draw: Draw) -> None:
-        self.draw = draw
+    def __init__(self, draw: Draw, work: int) -> None:
+        self.draw, self.work = draw, work
         self.model: Model | None = None
         self.lines = [TRAIN % draw.of("all", "weights"), _input(draw)]
         self.lines += ["BN: eps=0.1"] if draw.gentle else []
@@ -65,7 +65,7 @@ class _Growth:
             grown = load(Source("<random>", "\n".join([*self.lines, text])))
         except ProgramError:
             return False
-        if _work(grown.graph) > MAX_WORK:
+        if _work(grown.graph) > self.work:
             return False
         self.lines.append(text)
         self.model, self.shape = grown, grown.output_shape

@@ -52,7 +52,7 @@ def program(text: str):
     return load(Source("<test>", text))
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(14))
 def test_float64(seed):
     found = worst(Pair(random_model(seed), "cpu", "float64", seed), SIZES, seed)
     assert found.error <= DOUBLE, found
@@ -69,21 +69,22 @@ def small_pieces(monkeypatch):
 
 
 @pytest.mark.usefixtures("small_pieces")
-@pytest.mark.parametrize("seed", range(2000, 2012))
+@pytest.mark.parametrize("seed", range(2000, 2006))
 def test_many_pieces(seed):
     found = worst(Pair(random_model(seed), "cpu", "float64", seed), (1, 3, 65), seed)
     assert found.error <= DOUBLE, found
 
 
-@pytest.mark.parametrize("seed", range(100, 116))
+@pytest.mark.parametrize("seed", range(100, 106))
 def test_float32(seed):
     found = worst(Pair(random_model(seed, gentle=True), "cpu", "float32", seed), SIZES, seed, resets=True)
     assert found.error <= SINGLE, found
 
 
-@pytest.mark.parametrize("seed", range(200, 206))
+@pytest.mark.parametrize("seed", range(200, 204))
 def test_interpreted(seed):
-    found = worst(Pair(random_model(seed, gentle=True), "interpret", "float32", seed), (1, 3, 65), seed, resets=True)
+    model = random_model(seed, gentle=True, work=20_000)
+    found = worst(Pair(model, "interpret", "float32", seed), (1, 9), seed, resets=True)
     assert found.error <= SINGLE, found
 
 
