@@ -145,6 +145,40 @@ def test_a_scaled_arm_is_said_in_its_add() -> None:
     assert sorted(box.inputs) == [0, 1]
 
 
+def test_layers_of_different_blocks_do_not_share_a_box() -> None:
+    net = Net(9, 9, 4)
+    arms = [net.conv(f"fire.conv{k}", net.x, 4, k) for k in (1, 3)]
+    y = net.node("fire.concat1", ops.Concat(), *arms)
+    y = net.conv("next.conv1", net.node("dropout1", ops.Dropout(0.5, 0), y), 4, 1, bn=True)
+    boxes = named(net.model(net.node("relu1", ops.Activation("relu"), net.pool("pool1", y, 2, 2))))
+    assert boxes["fire.concat1"].lines == ("concat",)
+    assert boxes["dropout1"].lines == ("dropout 0.5",)
+    assert boxes["next.conv1"].lines == ("1x1 conv, 4", "bn, relu")  # its batch norm is ``next.conv1.bn``
+    assert boxes["pool1"].lines == ("2x2 max pool, /2", "relu")
+
+
+def test_a_separable_conv_has_no_block_of_its_own() -> None:
+    net = Net(9, 9, 4)
+    y = net.node("relu1", ops.Activation("relu"), net.x)
+    y = net.conv("s1.pointwise", net.conv("s1.depthwise", y, 4, 3, groups=4, relu=False), 8, 1, bn=True, relu=False)
+    boxes = named(net.model(net.node("relu2", ops.Activation("relu"), y)))
+    assert boxes["s1"].lines == ("relu", "3x3 separable conv, 8", "bn, relu")
+
+
+def test_a_pool_says_stride_one_too() -> None:
+    net = Net(9, 9, 4)
+    y = net.pool("pool1", net.x, 3, 1, same=True)
+    y = net.pool("pool3", net.pool("pool2", y, 3, 2), 1, 1)
+    y = net.node("pool4", ops.AvgPool(Window((4, 4))), y)
+    boxes = named(net.model(y))
+    assert [boxes[f"pool{number}"].lines for number in (1, 2, 3, 4)] == [
+        ("3x3 max pool, /1",),
+        ("3x3 max pool, /2",),
+        ("1x1 max pool",),
+        ("4x4 average pool, /1",),
+    ]
+
+
 # -- folding --------------------------------------------------------------------------------------------
 
 

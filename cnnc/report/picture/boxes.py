@@ -15,6 +15,7 @@ from cnnc.report.picture.words import is_depthwise, is_pointwise, kind_of, separ
 FOLLOWERS = ("batch_norm", "activation", "dropout", "bias", "scale")
 FLATTEN = "flatten"
 PRODUCTS = ("conv", "conv1d", "deconv", "dense", "rbf")
+HALVES = ("depthwise", "pointwise")  # the two layers of the word ``sepconv``
 INPUT, OUTPUT = "input", "output"
 
 
@@ -55,13 +56,15 @@ def boxes_of(model: Model, *, train: bool = False) -> tuple[Box, ...]:
     ends = {head.name: f"head {head.name}, loss weight {head.weight:g}" for head in model.heads if train}
     ends["output"] = "output"
     read_as_output = {inside.get(graph.outputs[name].node) for name in ends}
+    calls = _calls(layers)
     drafts: dict[str, _Draft] = {}
     for layer in layers:
         sources = _sources(layer, inside)
         before = drafts.get(sources[0]) if len(sources) == 1 else None
         alone = before is not None and users[sources[0]] == 1 and sources[0] not in read_as_output
         joins = before is not None and alone and (_joins(layer, before) or _completes(layer, before, graph))
-        draft = before if before is not None and joins else _Draft()
+        one_call = before is not None and calls[before.last.name] == calls[layer.name]
+        draft = before if before is not None and joins and one_call else _Draft()
         draft.layers.append(layer)
         if draft.main is None and layer.op not in (*FOLLOWERS, FLATTEN):
             draft.main = len(draft.layers) - 1
@@ -69,6 +72,22 @@ def boxes_of(model: Model, *, train: bool = False) -> tuple[Box, ...]:
             draft.pointwise = len(draft.layers) - 1
         drafts[layer.name] = draft
     return _finish(model, list({id(draft): draft for draft in drafts.values()}.values()), inside, ends)
+
+
+def _calls(layers: tuple[Layer, ...]) -> dict[str, str]:
+    """The call each layer stands in: its scope, unless that is a word whose parts have names (``conv1.bn``)."""
+    names = {layer.name for layer in layers}
+    words = names | {_scope(name) for name in names if {f"{_scope(name)}.{half}" for half in HALVES} <= names}
+
+    def call(name: str) -> str:
+        scope = _scope(name)
+        return call(scope) if scope in words else scope
+
+    return {name: call(name) for name in names}
+
+
+def _scope(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _joins(layer: Layer, before: _Draft) -> bool:
@@ -106,7 +125,7 @@ def _name(draft: _Draft, main: Layer) -> str:
     """A separable conv is named for its own scope where it has one (``sepconv1.depthwise``)."""
     if draft.pointwise is None:
         return main.name
-    scope, other = (layer.name.rpartition(".")[0] for layer in (main, draft.layers[draft.pointwise]))
+    scope, other = _scope(main.name), _scope(draft.layers[draft.pointwise].name)
     return scope if scope and scope == other else main.name
 
 

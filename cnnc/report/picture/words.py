@@ -45,7 +45,7 @@ def words_of(layer: Layer, graph: Graph) -> tuple[str, ...]:
     main = layer.main
     said = [_say(main, graph)]
     if layer.op == "subsample":
-        said = [f"{_window(main)} subsample{_stride(main)}"]
+        said = [f"{_window(main)} subsample{_pool_stride(main)}"]
     for node in layer.computed:
         if isinstance(node.op, _FOLLOWING) and node is not main:
             said.append(_say(node, graph))
@@ -98,6 +98,12 @@ def _stride(node: Node) -> str:
     return _over(node.op.window.stride)  # type: ignore[attr-defined]
 
 
+def _pool_stride(node: Node) -> str:
+    """A pool's stride; 1 is said too, as it is the exception among pools."""
+    window = node.op.window  # type: ignore[attr-defined]
+    return ", /1" if window.stride == (1, 1) != window.kernel else _over(window.stride)
+
+
 def _over(stride: Pair) -> str:
     if stride == (1, 1):
         return ""
@@ -128,7 +134,7 @@ def _linear(node: Node, graph: Graph) -> str:
 
 
 def _pool(name: str) -> Callable[[Node, Graph], str]:
-    return lambda node, graph: f"{_window(node)} {name}{_stride(node)}"
+    return lambda node, graph: f"{_window(node)} {name}{_pool_stride(node)}"
 
 
 def _activation(node: Node, graph: Graph) -> str:
