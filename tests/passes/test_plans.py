@@ -22,7 +22,7 @@ MODELS = ("lenet5", "lenet5_table", "lenet_28", "mnist_9_16", "fashion_mnist_ker
 TARGETS = ("cpu", "interpret", "sm_90")
 GIVEN = (Space.INPUT, Space.PARAMS, Space.SHADOW, Space.STATE)
 ARENAS = (Space.PARAMS, Space.SHADOW, Space.GRADS, Space.STATE)
-RANDOM = 24  # programs
+RANDOM = 12  # programs
 # Work arena over the bytes live at its fullest step. Partial sums, whose size does not grow with N, leave gaps
 # between buffers that do; they matter only where all is small.
 NEARLY_OPTIMAL, SMALL_WITH_PARTIAL_SUMS, SMALL = 1.05, 1.3, 64 << 20
@@ -113,9 +113,10 @@ def check_written(model: Model, plan: Plan, schedule: Schedule) -> None:
     if plan.variant in ("loss", "vjp"):
         trained = {spec.name for spec in model.params() if spec.trainable}
         assert {name for space, name in places if space is Space.GRADS} == trained
-    if plan.variant != "infer":
-        running = {spec.name for spec in model.params() if not spec.trainable}
-        assert {name for space, name in places if space is Space.STATE} == running
+    if plan.variant in ("forward", "loss", "vjp"):
+        running = {spec.name for spec in model.params() if spec.name.endswith(("running_mean", "running_var"))}
+        moved = {name for space, name in places if space is Space.STATE}
+        assert moved == running if plan.variant == "loss" or not model.heads else moved <= running
 
 
 def same_place(a: Buffer, b: Buffer) -> bool:
