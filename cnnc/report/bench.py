@@ -166,7 +166,7 @@ def print_report(measured: Sequence[Measured], console: Console) -> None:
 def _compare(model: Model) -> Peer:
     """One image through both, in turn, after both have given the same output."""
     weights = dict(initial_values(model.params(), 0))
-    x = np.random.default_rng(0).normal(size=(1, *_image(model))).astype(DTYPE)
+    x = np.random.default_rng(0).normal(size=(1, *model.input_shape)).astype(DTYPE)
     session = Session(model, open_device("cpu", DTYPE), DTYPE)
     for spec, value in weights.items():
         session.set(spec.name, Space.PARAMS if spec.trainable else Space.STATE, value)
@@ -180,12 +180,6 @@ def _compare(model: Model) -> Peer:
     _check_same(model.name, ours(), peer(x))
     our_time, *times = _medians([ours, *(partial(peer, x, count) for count in threads)])
     return Peer("torch", our_time, *min(zip(times, threads, strict=True)))
-
-
-def _image(model: Model) -> tuple[int, ...]:
-    """The input as the graph has it: ``Lx1xC`` for a 1-D net."""
-    shape = model.input_shape
-    return (shape[0], 1, shape[1]) if model.sequence else shape
 
 
 def _check_same(name: str, ours: Array, theirs: Array) -> None:
