@@ -257,7 +257,8 @@ def test_refused_weights_change_nothing():
 
 def test_a_loss_needs_a_label_per_position_and_a_wrong_program_says_where():
     net = cnnc.compile("input 4x4x1\nconv 2 3x3\n", device="cpu", training=True)
-    with pytest.raises(cnnc.CnnError, match="target is 1, but 1 images need labels 1x2x2, one per position; for one label per image end"):
+    sentence = "target is 1, but 1 images need labels 1x2x2, one per position; for one label per image end"
+    with pytest.raises(cnnc.CnnError, match=sentence):
         net.loss_and_grads(np.zeros((1, 4, 4, 1)), np.zeros(1, int))
     with pytest.raises(ProgramError, match=r"<text>:2:8: error: kernel 9x9 does not fit"):
         cnnc.compile("input 4x4x1\nconv 2 9x9\n", device="cpu")
