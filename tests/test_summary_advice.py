@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -16,10 +17,18 @@ from cnnc.report.summary import print_table, summarize, summary_json
 from tests.report_networks import Net, naive_inception, resnet
 
 
-def table(model: Model) -> str:
+def table(model: Model, width: int = 120) -> str:
     stream = io.StringIO()
-    print_table(model, Console(file=stream, width=120))
+    print_table(model, Console(file=stream, width=width))
     return stream.getvalue()
+
+
+def fire() -> Model:
+    """SqueezeNet's module: a 1x1 conv that narrows, then 1x1 and 3x3 beside each other."""
+    net = Net(28, 28, 256)
+    squeezed = net.conv("squeeze", net.x, 64, 1)
+    arms = [net.conv("expand1", squeezed, 256, 1), net.conv("expand3", squeezed, 256, 3)]
+    return net.model(net.node("concat1", ops.Concat(), *arms))
 
 
 def sees(net: Net, y: Value) -> tuple[int, ...] | None:
@@ -95,7 +104,42 @@ def test_the_naive_inception_module_becomes_the_lectures_one() -> None:
     for term in ("64 = 256/4", "28x28x480 for 28x28x672", "12,845,056 + 86,704,128", "12,845,056 + 120,422,400"):
         assert term in advice.text
     assert summary_json(naive_inception())["advice"] == [advice.json()]
-    assert advice.text in table(naive_inception())
+    assert advice.text in " ".join(table(naive_inception()).split())
+
+
+def test_a_module_without_pools_is_told_nothing_of_them() -> None:
+    net = Net(28, 28, 128)
+    arms = [net.conv(f"conv{k}", net.x, 64, k) for k in (3, 5)]
+    (advice,) = summarize(net.model(net.node("concat1", ops.Concat(), *arms))).advice
+    assert advice.change == "1x1 convs to 32 = 128/4 channels before its larger convs"
+
+
+def test_a_module_behind_a_1x1_conv_that_narrows_is_left_alone() -> None:
+    assert summarize(fire()).advice == ()
+    net = Net(28, 28, 64)
+    wide = net.conv("widen", net.x, 256, 1)
+    arms = [net.conv("conv1", wide, 64, 1), net.conv("conv3", wide, 64, 3)]
+    (advice,) = summarize(net.model(net.node("concat1", ops.Concat(), *arms))).advice
+    assert advice.layers == ("concat1",)
+
+
+def test_a_module_that_saves_under_a_hundredth_is_left_alone() -> None:
+    net = Net(28, 28, 64)
+    arms = [net.conv(f"conv{k}", net.x, 4, k) for k in (1, 3)]
+    y = net.node("concat1", ops.Concat(), *arms)
+    assert len(summarize(net.model(y)).advice) == 1
+    heavy = net.conv("heavy", y, 1000, 11, same=False)
+    assert summarize(net.model(heavy)).advice == ()
+
+
+def test_advice_wraps_set_in_with_numbers_and_units_together() -> None:
+    lines = table(naive_inception(), 80).splitlines()
+    start = lines.index("cheaper, by the arithmetic of small filters:")
+    assert len(lines) > start + 3
+    assert all(len(line) <= 80 for line in lines)
+    assert lines[start + 1].startswith("  concat1: 1x1 convs")
+    assert all(re.match(r" {4}\S", line) for line in lines[start + 2 :])
+    assert not any(line.endswith("->") or line.lstrip().startswith(("->", "MACs", "weights")) for line in lines)
 
 
 @pytest.mark.parametrize(("kernel", "words", "before", "after"), [(7, "three", 49, 27), (5, "two", 25, 18)])
@@ -116,8 +160,23 @@ def test_equal_convs_share_a_line_and_bottlenecks_are_not_narrowed_again() -> No
     assert advice.layers == ("conv2", "conv3")
     assert advice.weights == (2 * 9 * 1024, 2 * 3328)
     assert "9C^2 -> 3.25C^2" in advice.text
-    block = summarize(resnet((1,))).advice
-    assert [item.change for item in block if item.layers == ("stage1.1.conv2",)] == ["1x3 then 3x1"]
+    (block,) = summarize(resnet((1,))).advice
+    assert (block.layers, block.change) == (("stage1.1.conv2",), "1x3 then 3x1")
+    assert "each" not in block.text
+
+
+def test_splitting_3x3s_is_one_line_where_nothing_else_is_advised() -> None:
+    (advice,) = summarize(resnet((3, 2))).advice
+    assert advice.layers == tuple(f"stage{block}.conv2" for block in ("1.1", "1.2", "1.3", "2.1", "2.2"))
+    before = 9 * (3 * 64**2 + 2 * 128**2)
+    macs = 9 * (3 * 64**2 * 56**2 + 2 * 128**2 * 28**2)
+    assert advice.weights == (before, before * 2 // 3)
+    assert advice.macs == (macs, macs * 2 // 3)
+    assert "each 3x3 as 1x3 then 3x1: 9C^2 -> 6C^2, together" in advice.text
+    net = Net(20, 20, 32)
+    y = net.conv("conv3", net.conv("conv2", net.conv("conv1", net.x, 32, 1), 32, 3), 32, 3)
+    (advice,) = summarize(net.model(y)).advice
+    assert (advice.layers, "1x3" in advice.text) == (("conv3",), False)
 
 
 def test_advice_is_given_only_where_it_is_true() -> None:

@@ -97,8 +97,10 @@ def _summary(commands: Commands) -> None:
     parser = commands.add_parser(
         "summary",
         help="the paper's table: layers, outputs, parameters, MACs, memory",
-        description="Each layer's output, receptive field (`sees`), parameters, multiply-adds and stored activations,"
-        " per image; totals; and what small filters would save.",
+        description="Each layer's output, receptive field (`sees`), parameters, multiply-adds and memory, per image;"
+        " totals; and what small filters would save. Memory is counted as in networks' published tables: the float32"
+        " outputs of convolutions, transposed convolutions, dense layers and pools, and the input. Concatenations,"
+        " sums, normalisations and activations are not counted.",
     )
     _program(parser)
     parser.add_argument("--train", action="store_true", help="count training heads too")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,11 @@ class Advice:
     macs: tuple[int, int]
     text: str
 
+    @property
+    def saved(self) -> int:
+        """Multiply-adds fewer."""
+        return self.macs[0] - self.macs[1]
+
     def json(self) -> dict[str, Any]:
         """As plain data."""
         return {
@@ -45,7 +51,12 @@ class _Square:
     kernel: int
     image: tuple[int, int]
     channels: int
-    narrow_input: bool  # a 1x1 conv stands before it already
+    pointwise_input: bool  # a 1x1 conv stands before it already
+
+    @property
+    def in_bottleneck(self) -> bool:
+        """Whether its only smaller form is a 1x3 and a 3x1."""
+        return self.kernel == 3 and self.pointwise_input
 
 
 @dataclass(frozen=True)
@@ -70,9 +81,12 @@ def advise(model: Model, layers: tuple[Layer, ...], total_macs: int) -> tuple[Ad
             groups.setdefault(square, []).append(layer.name)
         elif layer.op == "concat":
             found += _narrower_module(model, layer, made)
-    found += [_smaller_filters(square, names) for square, names in groups.items()]
-    worth = [item for item in found if item.macs[0] - item.macs[1] >= WORTHWHILE * total_macs]
-    return tuple(sorted(worth, key=lambda item: item.macs[1] - item.macs[0])[:MAX_LINES])
+    found += [_smaller_filters(square, names) for square, names in groups.items() if not square.in_bottleneck]
+    least = WORTHWHILE * total_macs
+    worth = sorted(filter(lambda item: item.saved >= least, found), key=lambda item: -item.saved)[:MAX_LINES]
+    if worth:
+        return tuple(worth)
+    return tuple(item for item in _split_all(groups) if item.saved >= least)
 
 
 # -- one conv -----------------------------------------------------------------------------------------
@@ -87,9 +101,8 @@ def _square(model: Model, layer: Layer, made: dict[str, Layer]) -> _Square | Non
     kept = conv.types[0].shape == x and x[2] >= FEWEST_CHANNELS and x[2] % 2 == 0
     if not kept or kernel[0] != kernel[1] or kernel[0] % 2 == 0 or kernel[0] < 3:
         return None
-    before = _source(model, conv.operands[0], made)
-    op = before.main.op if before else None
-    return _Square(kernel[0], (x[0], x[1]), x[2], isinstance(op, ops.Conv) and op.window.taps == 1)
+    pointwise_input = _pointwise(model, conv.operands[0], made) is not None
+    return _Square(kernel[0], (x[0], x[1]), x[2], pointwise_input)
 
 
 def _plain_conv(model: Model, layer: Layer) -> Node | None:
@@ -106,16 +119,13 @@ def _plain_conv(model: Model, layer: Layer) -> Node | None:
 def _smaller_filters(square: _Square, names: list[str]) -> Advice:
     k, c, pixels = square.kernel, square.channels, square.image[0] * square.image[1]
     before = k * k * c * c
-    split = f"1x{k} then {k}x1: {2 * k}C^2"
-    if k == 3 and square.narrow_input:
-        change, after, formula, other = "1x3 then 3x1", 6 * c * c, "6C^2", ""
-    elif k == 3:
+    if k == 3:
         change, after = f"1x1 to {c // 2}, 3x3, 1x1 back to {c}", 13 * c * c // 4
-        formula, other = "3.25C^2", f"; or {split}"
+        formula, other = "3.25C^2", ""
     else:
         count = (k - 1) // 2
         change, after = f"{_count(count)} 3x3, which see {k}x{k} too", 9 * count * c * c
-        formula, other = f"{9 * count}C^2", f"; or {split}"
+        formula, other = f"{9 * count}C^2", f"; or 1x{k} then {k}x1: {2 * k}C^2"
     times = f"{len(names)} times " if len(names) > 1 else ""
     text = (
         f"{_names(names)}: {k}x{k} on {format_shape((*square.image, c))} as {change}:"
@@ -124,6 +134,23 @@ def _smaller_filters(square: _Square, names: list[str]) -> Advice:
     )
     weights = len(names) * before, len(names) * after
     return Advice(tuple(names), change, weights, (weights[0] * pixels, weights[1] * pixels), text)
+
+
+def _split_all(groups: dict[_Square, list[str]]) -> list[Advice]:
+    """All 3x3 convs split in two, in one line: a third less, where a bottleneck's 1x1 convs save more already."""
+    threes = {square: group for square, group in groups.items() if square.kernel == 3}
+    names = [name for group in threes.values() for name in group]
+    if not names:
+        return []
+    base = sum(len(group) * square.channels**2 for square, group in threes.items())
+    macs = sum(len(group) * square.channels**2 * math.prod(square.image) for square, group in threes.items())
+    change = "1x3 then 3x1"
+    text = (
+        f"{_names(names)}: {'each ' if len(names) > 1 else ''}3x3 as {change}: 9C^2 -> 6C^2,"
+        f" {'together ' if len(names) > 1 else ''}{9 * base:,} -> {6 * base:,} weights"
+        f" and {9 * macs:,} -> {6 * macs:,} MACs"
+    )
+    return [Advice(tuple(names), change, (9 * base, 6 * base), (9 * macs, 6 * macs), text)]
 
 
 def _count(number: int) -> str:
@@ -145,7 +172,7 @@ def _narrower_module(model: Model, concat: Layer, made: dict[str, Layer]) -> lis
     x = _arm_input(arms[0].layer)
     height, width, channels = model.graph.type_of(x).shape
     pixels, narrow = height * width, channels // QUARTER
-    if narrow < FEWEST_CHANNELS:
+    if narrow < FEWEST_CHANNELS or _narrowed(model, x, made):
         return []
     weights_before = weights_after = depth = 0
     details = []
@@ -165,7 +192,8 @@ def _narrower_module(model: Model, concat: Layer, made: dict[str, Layer]) -> lis
         weights_before, weights_after = weights_before + before, weights_after + after
         depth += filters or narrow
     macs = weights_before * pixels, weights_after * pixels
-    change = f"1x1 convs to {narrow} = {channels}/{QUARTER} channels before its larger convs and after its pools"
+    places = "before its larger convs" + (" and after its pools" if any(not arm.filters for arm in arms) else "")
+    change = f"1x1 convs to {narrow} = {channels}/{QUARTER} channels {places}"
     old = format_shape(model.graph.type_of(concat.output).shape)
     text = (
         f"{concat.name}: {change} give {format_shape((height, width, depth))} for {old}:"
@@ -201,6 +229,19 @@ def _arm_input(layer: Layer) -> Value:
 
 
 _PASSED: tuple[type[ops.Op], ...] = (ops.BatchNorm, ops.Activation, ops.PRelu, ops.Dropout)
+
+
+def _narrowed(model: Model, value: Value, made: dict[str, Layer]) -> bool:
+    """Whether a 1x1 conv with fewer channels out than in computes a value (a fire module's squeeze)."""
+    conv = _pointwise(model, value, made)
+    return conv is not None and conv.types[0].shape[2] < model.graph.type_of(conv.operands[0]).shape[2]
+
+
+def _pointwise(model: Model, value: Value, made: dict[str, Layer]) -> Node | None:
+    """The 1x1 conv that computes a value, if it is one."""
+    layer = _source(model, value, made)
+    op = layer.main.op if layer else None
+    return layer.main if layer and isinstance(op, ops.Conv) and op.window.taps == 1 else None
 
 
 def _source(model: Model, value: Value, made: dict[str, Layer]) -> Layer | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,7 @@ from cnnc.report.receptive import Field, receptive_fields
 
 BYTES_PER_VALUE = 4  # float32
 MIB = 2**20
+TIE = "\N{NO-BREAK SPACE}"  # textwrap breaks at plain spaces alone
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ def print_table(model: Model, console: Console, *, train: bool = False) -> None:
         table.add_row(row.name, row.op, format_shape(row.output), sees, *counts, mib)
     console.print(table)
     for line in _remarks(summary):
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(_wrapped(line, console.width)), soft_wrap=True)
 
 
 def _remarks(summary: Summary) -> list[str]:
@@ -193,6 +196,14 @@ def _remarks(summary: Summary) -> list[str]:
         lines.append("cheaper, by the arithmetic of small filters:")
         lines += [f"  {item.text}" for item in summary.advice]
     return lines
+
+
+def _wrapped(line: str, width: int) -> str:
+    """A line in as many as it needs, those after the first set in further; a number stays with its arrow and unit."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    tied = re.sub(r" (?=->|weights|MACs|MiB)|(?<=->) ", TIE, line)
+    lines = textwrap.fill(tied, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return lines.replace(TIE, " ")
 
 
 def _mib(count: int) -> str:
