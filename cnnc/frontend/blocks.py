@@ -103,9 +103,9 @@ class Blocks:
             message = f"the block `{name.text}` is defined only in line {line}"
             self.diagnostics.add(name.span, message, "a block stands before what calls it")
         elif not self.lenient:
-            likely = vocabulary.suggestion(name.text, [*self.visible, *vocabulary.LAYERS])
+            likely = vocabulary.suggestion(name.text, self.visible)
             hint = f"did you mean `{likely}`?" if likely else self._known()
-            self.diagnostics.add(name.span, f"unknown block `{name.text}`", hint)
+            self.diagnostics.add(name.span, f"no block `{name.text}` is defined before this line", hint)
 
     def _known(self) -> str:
         if not self.visible:
@@ -146,18 +146,18 @@ def _where(span: Span, seen_from: Span) -> str:
     return f"line {span.line}" if span.source == seen_from.source else f"{span.source.name}:{span.line}"
 
 
-def bind(
-    block: Block, call: ast.Call, extra: Sequence[ast.Argument], caller: Bindings, diagnostics: Diagnostics
-) -> dict[str, Bound]:
+def bind(block: Block, call: ast.Call, extra: Sequence[ast.Argument], outer: Substitution) -> dict[str, Bound]:
     """The values of a block's parameters in one call; ``extra`` are those of ``first(...)`` and ``last(...)``.
+
+    Arguments have their values from ``outer``, the caller's surroundings.
 
     Raises:
         BadValue: after noting what is wrong.
     """
+    diagnostics = outer.diagnostics
     given = _given(block, call, diagnostics)
     for argument in extra:
         given[_parameter(block, argument, diagnostics)] = argument.value
-    outer = Substitution(caller, diagnostics)
     bound: dict[str, Bound] = {}
     for parameter in block.definition.parameters:
         name = parameter.name.text

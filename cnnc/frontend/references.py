@@ -18,6 +18,10 @@ class References:
         self.labels = labels  # where each label of the text stands
         self.diagnostics = diagnostics
 
+    def is_layer(self, name: str) -> bool:
+        """Whether a name is that of a layer here or further out."""
+        return any(name in scope.entries for scope, _ in self.names.scope.outward())
+
     def one(self, reference: ast.Reference) -> str | None:
         """The layer's full name; None after noting why there is none."""
         if "*" in reference.text:

@@ -159,7 +159,7 @@ class _Resolver:
             try:
                 if block is None:
                     raise BadValue
-                bound = bind(block, item, extra, self.walk.bindings, self.diagnostics)
+                bound = bind(block, item, extra, self.walk.substitution)
                 self._expand(block, bound, item, (name, entry))
             except BadValue:
                 self.walk.fail(Place(name, item.name.span, item.span))

@@ -10,6 +10,7 @@ from cnnc.frontend.syntax_problem import Found, SyntaxProblem
 _LABEL = re.compile(r"(?P<label>[^\s:#;{}()=,]+)[ \t]*:")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER = re.compile(r"[0-9]*\.[0-9]+(?:[eE][+-]?[0-9]+)?|[0-9]+\.?[eE][+-]?[0-9]+|[0-9]+\.")
+_GLUED = re.compile(r"(?P<name>[A-Za-z_]+?)_?(?P<value>[0-9]+)")
 _SIZE = re.compile(r"[0-9]+(?:x[0-9]+)+")
 
 
@@ -80,14 +81,12 @@ def _comma(problem: SyntaxProblem) -> Found | None:
 
 
 def _size(problem: SyntaxProblem) -> Found | None:
-    """`f=3x3`, and `conv 64 3`."""
+    """`f=3x3`."""
     before = problem.previous()
     if before == "=" and _SIZE.fullmatch(problem.word):
         option = problem.previous(2)
         example = f"`{option}=3` or `{option}=(1,3)`" if option in ("f", "s", "pad", "dilation") else "a number"
         return problem.span, f"unexpected `{problem.word}`", f"write {example}; a size such as 3x3 stands alone"
-    if "DIMS" in problem.expected and problem.word.isdigit() and problem.head in ("conv", "maxpool", "avgpool"):
-        return problem.span, f"unexpected `{problem.word}`", "a size is written `3x3` or `f=3`"
     return None
 
 
@@ -107,6 +106,12 @@ def unknown_option(word: str, head: str) -> str:
         return f"write `{word}` as a statement of its own, on a new line or after `;`"
     if f"{word}=" in options:
         return f"write `{word}=` and its value"
+    if (head, word) == ("avgpool", "global"):
+        return "did you mean `globalavgpool`?"
+    glued = _GLUED.fullmatch(word)
+    option = vocabulary.same_option(glued["name"], options) if glued else None
+    if glued and option:
+        return f"write `{option}={glued['value']}`"
     if head in ("dropout", "DROPOUT"):
         return "for example `dropout 0.5`"
     return vocabulary.choice(word, options, "it takes") if options else "it takes no options"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from cnnc.frontend import ast, vocabulary
@@ -24,9 +24,12 @@ class BadValue(Exception):
 class Substitution:
     """Replaces names by what they are bound to, and says where a value is of the wrong kind."""
 
-    def __init__(self, bindings: Bindings, diagnostics: Diagnostics) -> None:
+    def __init__(
+        self, bindings: Bindings, diagnostics: Diagnostics, is_layer: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self.bindings = bindings
         self.diagnostics = diagnostics
+        self.is_layer = is_layer  # whether a name is that of a layer, for messages
 
     # -- statements -------------------------------------------------------------------------------
 
@@ -96,7 +99,10 @@ class Substitution:
             return replace(value, left=self.expression(value.left), right=self.expression(value.right))
         if isinstance(value, ast.Negative):
             return replace(value, operand=self.expression(value.operand))
-        if isinstance(value, ast.Integer) or value.text not in self.bindings:
+        if isinstance(value, ast.Integer):
+            return value
+        if value.text not in self.bindings:
+            self._refuse_layer(value, "a number or an expression such as 2^6 goes here")
             return value
         bound = self.bindings[value.text]
         if not isinstance(bound, int):
@@ -104,6 +110,12 @@ class Substitution:
             self.diagnostics.add(value.span, f"an integer goes here, and `{value.text}` is {shown}")
             raise BadValue
         return _integer(bound, value)
+
+    def _refuse_layer(self, value: ast.Name, hint: str) -> None:
+        """A layer's name where a number goes."""
+        if self.is_layer(value.text):
+            self.diagnostics.add(value.span, f"`{value.text}` is a layer", hint)
+            raise BadValue
 
     def _leaf(self, value: ast.Name) -> ast.Expression | ast.Real | ast.Activated:
         """A name that may stand for any kind of value, or be a word of the option's own."""
@@ -121,6 +133,8 @@ class Substitution:
         if isinstance(value, ast.Real):
             return value
         bound = self.bindings.get(value.text)
+        if bound is None:
+            self._refuse_layer(value, "a number goes here")
         if bound is None or isinstance(bound, ast.Activated):
             why = f"`{value.text}` is an activation" if bound else f"unknown name `{value.text}`"
             self.diagnostics.add(value.span, why, "a number goes here")
@@ -137,8 +151,10 @@ class Substitution:
             return value
         if isinstance(value, ast.Activated):
             return self._activated(value)
-        if isinstance(value, ast.Name) and value.text in self.bindings:
-            return self.bindings[value.text]
+        if isinstance(value, ast.Name):
+            if value.text in self.bindings:
+                return self.bindings[value.text]
+            self._refuse_layer(value, "parameters are integers, reals and activations")
         return self.integer(value)
 
     def integer(self, value: ast.Expression, least: int | None = None, what: str = "it") -> int:

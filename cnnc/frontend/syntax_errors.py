@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cnnc.frontend import slips, vocabulary
+from cnnc.frontend import habits, slips, vocabulary
 from cnnc.frontend.diagnostics import Diagnostics
 from cnnc.frontend.syntax_problem import Found, SyntaxProblem
 
@@ -57,7 +57,8 @@ def _after_label(problem: SyntaxProblem) -> Found | None:
     if _is_word(problem.word):
         hint = vocabulary.choice(problem.word, vocabulary.LAYERS, "layers are:")
         return problem.span, f"unknown layer `{problem.word}`", hint
-    return problem.span, f"expected a layer after the label `{label}:`", "for example `conv 64 3x3 same`"
+    hint = habits.NUMBER_NAMES if problem.word.isdigit() else "for example `conv 64 3x3 same`"
+    return problem.span, f"expected a layer after the label `{label}:`", hint
 
 
 def _unknown_layer(problem: SyntaxProblem) -> Found | None:
@@ -158,6 +159,7 @@ def _missing_width(problem: SyntaxProblem) -> Found | None:
 
 _RULES = (
     *slips.FIRST,
+    *habits.RULES,
     _unknown_layer,
     _after_label,
     _missing_bar,

@@ -202,6 +202,11 @@ def suggestion(word: str, words: Iterable[str]) -> str | None:
     return lowered[close[0]] if close else None
 
 
+def same_option(word: str, options: Iterable[str]) -> str | None:
+    """The option with a value that a word names, here or in other tools."""
+    return next((name for name in (word, _SYNONYMS.get(word.lower(), "")) if f"{name}=" in options), None)
+
+
 def choice(word: str, words: Iterable[str], what: str) -> str:
     """A hint for an unknown word: the likely one, else all of them."""
     words = list(words)

@@ -54,7 +54,7 @@ class Walk:
 
     @property
     def substitution(self) -> Substitution:
-        return Substitution(self.bindings, self.diagnostics)
+        return Substitution(self.bindings, self.diagnostics, self.references.is_layer)
 
     # -- flat items -------------------------------------------------------------------------------
 

@@ -129,10 +129,14 @@ ERRORS = {
         "the input is the program's own; pad=5 or `same` would make it fit",
     ),
     "conv 4 f=3 => 16x4": ("`conv1` gives 14x4, not 16x4", "16x4", ""),
-    "conv 4 f=3 => 16x1x4": ("`conv1` gives 14x4, not 16x1x4", "16x1x4", ""),
+    "conv 4 f=3 => 16x1x4": ("`conv1` gives 14x4, not 16x1x4", "16x1x4", "a sequence is written `14x4`"),
     "fc 3\nconv 4 f=2": ("conv needs a sequence LxC, not 3", "conv", "the input is the output of `fc1` (line 2)"),
     "fc 3\nlcn f=2": ("lcn needs a sequence LxC, not 3", "lcn", "the input is the output of `fc1` (line 2)"),
-    "a: conv 4 f=2\nconcat(a, input)": ("`concat` needs equal lengths: `a` 15x4, `input` 16x4", "input", ""),
+    "a: conv 4 f=2\nconcat(a, input)": (
+        "`concat` needs equal lengths: `a` 15x4, `input` 16x4",
+        "input",
+        "`crop like` and a layer's name cut a sequence to another's length",
+    ),
     "maxpool f=2\ncrop like input": (
         "a crop of 16 is larger than its input 8",
         "input",

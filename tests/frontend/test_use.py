@@ -41,7 +41,7 @@ def test_a_file_gives_only_its_own_blocks_and_is_read_once(tmp_path: Path) -> No
     )
     assert len(load(read_source(path)).listed()) == 4
     write(tmp_path, main='use "more.cnn"\ninput 8x8x3\nmore(4); two(4)')
-    assert "unknown block `two`" in error(path)
+    assert "no block `two` is defined before this line" in error(path)
 
 
 def test_subfolders_use_from_where_they_are(tmp_path: Path) -> None:
