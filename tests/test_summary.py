@@ -12,10 +12,11 @@ from cnnc.frontend import load, read_source
 from cnnc.ir import ops
 from cnnc.ir.model import Model
 from cnnc.ir.params import Init, conv_spec, vector_spec
+from cnnc.ir.types import format_shape
 from cnnc.ir.window import Window
 from cnnc.report.layers import OP_NAMES
 from cnnc.report.summary import Row, print_table, summarize, summary_json
-from tests.report_networks import Net
+from tests.report_networks import Net, resnet
 
 TEXT = """
 model small
@@ -34,9 +35,9 @@ def model() -> Model:
     return load(read_source(TEXT))
 
 
-def table(model: Model) -> str:
+def table(model: Model, width: int = 120) -> str:
     stream = io.StringIO()
-    print_table(model, Console(file=stream, width=120))
+    print_table(model, Console(file=stream, width=width))
     return stream.getvalue()
 
 
@@ -85,6 +86,19 @@ def test_the_table_shows_every_layer_and_the_totals() -> None:
     assert "5,538" in text
     assert "8 moving statistics" in text
     assert "0.002 MiB an image with the input, about twice that for training, 0.004 MiB" in text
+
+
+def test_a_narrow_terminal_breaks_names_and_no_number() -> None:
+    resnet50 = resnet((3, 4, 6, 3))
+    text = table(resnet50, 80)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "…" not in text
+    for row in summarize(resnet50).rows:
+        assert format_shape(row.output) in text
+        assert not row.macs or f"{row.macs:,}" in text
+    assert "┃" not in text
+    assert "┃" in table(resnet50, 120)
+    assert "┃" in table(model(), 90)
 
 
 # -- what a layer is, and what it counts ----------------------------------------------------------------

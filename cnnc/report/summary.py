@@ -8,7 +8,9 @@ import textwrap
 from dataclasses import dataclass
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +25,8 @@ from cnnc.report.receptive import Field, receptive_fields
 
 BYTES_PER_VALUE = 4  # float32
 MIB = 2**20
+OP_WIDTH = 10  # of a narrow table: all but the rarest fit
+UNBOUNDED = 10_000  # columns; no table needs as many
 TIE = "\N{NO-BREAK SPACE}"  # textwrap breaks at plain spaces alone
 
 
@@ -161,15 +165,28 @@ def summary_json(model: Model, *, train: bool = False) -> dict[str, Any]:
 def print_table(model: Model, console: Console, *, train: bool = False) -> None:
     """Print the table with its totals, what is not trained, the memory for training, and advice."""
     summary = summarize(model, train=train)
+    table = _table(summary)
+    room = console.options.update_width(UNBOUNDED)
+    if Measurement.get(console, room, table).maximum > console.width:
+        table = _table(summary, narrow=True)
+    console.print(table)
+    for line in _remarks(summary):
+        console.print(Text(_wrapped(line, console.width)), soft_wrap=True)
+
+
+def _table(summary: Summary, *, narrow: bool = False) -> Table:
+    """The rows and totals; ``narrow`` without borders, and names broken before numbers are."""
     table = Table(title=f"{summary.name}, input {format_shape(summary.input)}", show_footer=True)
-    table.add_column("layer", footer="total", no_wrap=True)
-    table.add_column("op")
-    table.add_column("output", justify="right")
-    table.add_column("sees", justify="right")
+    if narrow:
+        table.box, table.show_edge, table.padding = box.SIMPLE, False, (0, 0)
+    table.add_column("layer", footer="total", no_wrap=not narrow, overflow="fold")
+    table.add_column("op", no_wrap=not narrow, max_width=OP_WIDTH if narrow else None, overflow="fold")
+    table.add_column("output", justify="right", no_wrap=True)
+    table.add_column("sees", justify="right", no_wrap=True)
     for title, total in (
         ("params", f"{summary.trainable:,}"),
         ("MACs", f"{summary.macs:,}"),
-        ("memory MiB", _mib(summary.activation_bytes)),
+        ("memory\nMiB" if narrow else "memory MiB", _mib(summary.activation_bytes)),
     ):
         table.add_column(title, footer=total, justify="right", no_wrap=True)
     for row in summary.rows:
@@ -177,9 +194,7 @@ def print_table(model: Model, console: Console, *, train: bool = False) -> None:
         counts = (f"{count:,}" if count else "" for count in (row.params, row.macs))
         mib = _mib(row.activation_bytes) if row.activation_bytes else ""
         table.add_row(row.name, row.op, format_shape(row.output), sees, *counts, mib)
-    console.print(table)
-    for line in _remarks(summary):
-        console.print(Text(_wrapped(line, console.width)), soft_wrap=True)
+    return table
 
 
 def _remarks(summary: Summary) -> list[str]:
