@@ -16,6 +16,7 @@ _SHORT_SIZE = re.compile(r"([0-9]+)(?:[ \t]*/[ \t]*([0-9]+))?(?![\w.\N{MULTIPLIC
 _DWCONV = re.compile(r"[0-9]+[ \t]+[0-9]+x[0-9]+")
 # What takes a size, once its width is read.
 _SIZED = ("conv", "deconv", "sepconv", "dwconv", "maxpool", "avgpool", "l2pool", "subsample", "lcn")
+_WITH_NUMBER = ("conv", "deconv", "sepconv", "fc", "maxout", "shuffle", "rbf")
 _SIZED_LINES = ("CONV", "DECONV", "SEPCONV", "DWCONV", "POOL")
 
 NUMBER_NAMES = "only block parameters and counters name numbers; write the number, or put the lines into a block"
@@ -57,7 +58,7 @@ def _parentheses(problem: SyntaxProblem) -> Found | None:
         token, empty = problem.previous(2), True
     elif problem.word == "(":
         empty = problem.span.source.text[problem.span.end :].lstrip(" \t").startswith(")")
-    elif problem.word == "," and problem.head in ("conv", "deconv", "sepconv", "fc", "maxout", "shuffle", "rbf"):
+    elif problem.word == "," and problem.head in _WITH_NUMBER:
         match = _PARENTHESES.match(problem.statement.text)
         token = token if match is None or match[1] != problem.head else None
         if token is None and "RPAR" in problem.expected:
@@ -71,7 +72,8 @@ def _parentheses(problem: SyntaxProblem) -> Found | None:
 
 
 def _no_call(problem: SyntaxProblem, word: str, empty: bool) -> Found:
-    hint = f"no parentheses: write `{word}`" if empty else "its numbers and options follow without parentheses"
+    alone = empty and word not in _WITH_NUMBER
+    hint = f"no parentheses: write `{word}`" if alone else "its numbers and options follow without parentheses"
     return problem.span, f"`{word}` is a layer, not a block", hint
 
 
