@@ -9,10 +9,10 @@ from pathlib import Path
 
 from cnnc.frontend import ast, vocabulary
 from cnnc.frontend.blocks import Block, Blocks
-from cnnc.frontend.library import Library
 from cnnc.frontend.names import Scope
 from cnnc.frontend.statements import Defaults
 from cnnc.frontend.substitute import BadValue
+from cnnc.frontend.used_files import UsedFiles
 from cnnc.frontend.walk import Walk
 
 
@@ -22,7 +22,7 @@ class Definitions:
     def __init__(self, walk: Walk) -> None:
         self.walk = walk
         self.diagnostics = walk.diagnostics
-        self.library = Library(walk.diagnostics)
+        self.used_files = UsedFiles(walk.diagnostics)
         self._files: dict[Path, dict[str, Block]] = {}
         self._open: list[Path] = []
 
@@ -45,7 +45,7 @@ class Definitions:
             self._use(item, blocks)
 
     def _use(self, item: ast.Use, blocks: Blocks) -> None:
-        path = self.library.locate(item)
+        path = self.used_files.locate(item)
         found = self._blocks_of(path, item) if path else None
         if found is None:
             blocks.lenient = True
@@ -62,7 +62,7 @@ class Definitions:
             self.diagnostics.add(use.span, f"`{use.path}` uses itself", " uses ".join(chain))
             return None
         if key not in self._files:
-            program = self.library.program(path, use)
+            program = self.used_files.program(path, use)
             if program is None:
                 return None
             self._open = [*around, key]

@@ -15,7 +15,7 @@ from cnnc.resources import resource
 MAX_FILES = 20
 
 
-class Library:
+class UsedFiles:
     """Reads the files of ``use`` lines."""
 
     def __init__(self, diagnostics: Diagnostics) -> None:
