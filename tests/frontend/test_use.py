@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cnnc.errors import ProgramError
-from cnnc.frontend import library, load, read_source
+from cnnc.frontend import load, read_source, used_files
 from cnnc.ir.printer import print_graph
 from cnnc.source import Source
 
@@ -52,7 +52,7 @@ def test_subfolders_use_from_where_they_are(tmp_path: Path) -> None:
 
 def test_installed_models_are_found_for_texts_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, blocks=BLOCKS)
-    monkeypatch.setattr(library, "resource", lambda _: tmp_path)
+    monkeypatch.setattr(used_files, "resource", lambda _: tmp_path)
     assert len(load(Source("<text>", MAIN)).listed()) == 4
     other = tmp_path / "other"
     other.mkdir()
@@ -127,10 +127,10 @@ def test_a_block_of_two_files(tmp_path: Path) -> None:
 
 
 def test_many_files_are_refused(tmp_path: Path) -> None:
-    count = library.MAX_FILES + 1
+    count = used_files.MAX_FILES + 1
     files = {f"f{number}": f'use "f{number + 1}.cnn"\n' for number in range(count)}
     path = write(tmp_path, main='use "f0.cnn"\ninput 8\nrelu', **files)
-    assert f"more than {library.MAX_FILES} files" in error(path)
+    assert f"more than {used_files.MAX_FILES} files" in error(path)
 
 
 def test_unreadable_text(tmp_path: Path) -> None:
