@@ -76,7 +76,8 @@ def anchor_of(op: ops.Op, operands: Types, results: Types) -> tuple[ops.Op, Type
     """The op that shapes a step's kernel, with its own operand and result types."""
     if not isinstance(op, ops.Fused):
         return op, operands, results
-    inputs = tuple(operands[i] for i in op.parts[0].operands)
+    values = op.value_types(operands)
+    inputs = tuple(values[i] for i in op.parts[op.main].operands)
     return op.anchor, inputs, op.anchor.infer(*inputs)
 
 

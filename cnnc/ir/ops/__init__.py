@@ -1,7 +1,7 @@
 """Every op of the language and of its gradients."""
 
 from cnnc.ir.ops.base import Op
-from cnnc.ir.ops.channel import ChannelShuffle, ChannelSlice, Concat, Lrn, LrnGrad, Maxout, MaxoutGrad
+from cnnc.ir.ops.channel import ChannelShuffle, ChannelSlice, Concat, Lrn, LrnGrad, Maxout, MaxoutGrad, Split
 from cnnc.ir.ops.conv import Conv, ConvDgrad, ConvWgrad, is_depthwise
 from cnnc.ir.ops.fused import Fused, Part
 from cnnc.ir.ops.leaf import Input, Parameter, Zeros
@@ -48,7 +48,7 @@ from cnnc.ir.ops.pool import (
 )
 from cnnc.ir.ops.shape import Flatten, Unflatten
 from cnnc.ir.ops.space import UPSAMPLING, Crop, PadShortcut, PadShortcutGrad, Upsample, UpsampleGrad, ZeroPad
-from cnnc.ir.ops.weight import Binarize, MaskWeight
+from cnnc.ir.ops.weight import Binarize, ConcatRows, MaskWeight, RowSlice
 
 LEAVES: tuple[type[Op], ...] = (Input, Parameter)
 
@@ -154,6 +154,7 @@ __all__ = [
     "ChannelSlice",
     "ChannelSum",
     "Concat",
+    "ConcatRows",
     "Conv",
     "ConvDgrad",
     "ConvWgrad",
@@ -190,10 +191,12 @@ __all__ = [
     "PositionBias",
     "Rbf",
     "RbfGrad",
+    "RowSlice",
     "Scale",
     "SgdUpdate",
     "Softmax",
     "SoftmaxGrad",
+    "Split",
     "SumPool",
     "SumPoolGrad",
     "Unflatten",

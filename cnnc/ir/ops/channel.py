@@ -37,6 +37,18 @@ class ChannelSlice(Op):
 
 
 @dataclass(frozen=True)
+class Split(Op):
+    """``x [...,C1+C2+...] -> (a [...,C1], b [...,C2], ...)``: the inverse of Concat; ``counts`` are C1, C2, ..."""
+
+    counts: tuple[int, ...]
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        (x,) = operands
+        expect(sum(self.counts) == x.shape[-1], f"the parts add up to {sum(self.counts)} of {x.shape[-1]} channels")
+        return tuple(x.with_shape(*x.shape[:-1], count) for count in self.counts)
+
+
+@dataclass(frozen=True)
 class ChannelShuffle(Op):
     """Channel ``g C/groups + i`` moves to ``i groups + g`` (Zhang et al. 2017); the inverse has C/groups groups."""
 

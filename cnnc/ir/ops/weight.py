@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnc.ir.ops.base import Op, expect
-from cnnc.ir.types import Element, TensorType
+from cnnc.ir.types import Element, TensorType, format_shape
 
 
 @dataclass(frozen=True)
@@ -25,3 +25,30 @@ class Binarize(Op):
     def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
         (w,) = operands
         return (TensorType(w.shape, False, Element.REAL),)
+
+
+@dataclass(frozen=True)
+class ConcatRows(Op):
+    """``(a [K1,...], b [K2,...], ...) -> [K1+K2+...,...]``: filters, biases or statistics of several layers as one."""
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        first = operands[0]
+        for other in operands:
+            expect(
+                not other.batched and other.shape[1:] == first.shape[1:] and other.element is first.element,
+                f"{format_shape(first.shape)} and {format_shape(other.shape)} do not lie below each other",
+            )
+        return (first.with_shape(sum(operand.shape[0] for operand in operands), *first.shape[1:]),)
+
+
+@dataclass(frozen=True)
+class RowSlice(Op):
+    """``x [K,...] -> [count,...]``, rows from ``start`` on: the gradient of one operand of ConcatRows."""
+
+    start: int
+    count: int
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        (x,) = operands
+        expect(not x.batched and 0 <= self.start <= x.shape[0] - self.count, "the slice ends outside its operand")
+        return (x.with_shape(self.count, *x.shape[1:]),)
