@@ -37,8 +37,8 @@ class BufferTable:
         self.dtype = dtype
         self.users = graph.users()
         self.outputs = {value: name for name, value in graph.outputs.items()}
-        self.constant = _constants(graph)
-        self.root = _views(graph, set(self.outputs))
+        self.constant = constants(graph)
+        self.root = views(graph, set(self.outputs))
         self.buffers: list[Buffer] = []
         self.ids: dict[Value, int] = {}
         self._halos = self._halos_by_root()
@@ -144,7 +144,7 @@ class BufferTable:
         return {value: pad for value, pad in found.items() if self.root.get(value, value) not in viewed}
 
 
-def _constants(graph: Graph) -> set[str]:
+def constants(graph: Graph) -> set[str]:
     """Nodes computed from parameters alone: what the prepare steps run."""
     constant: set[str] = set()
     for node in graph.walk():
@@ -154,7 +154,7 @@ def _constants(graph: Graph) -> set[str]:
     return constant
 
 
-def _views(graph: Graph, outputs: set[Value]) -> dict[Value, Value]:
+def views(graph: Graph, outputs: set[Value]) -> dict[Value, Value]:
     """Flattened 1x1 images (and their inverse) by the value whose memory they share.
 
     Where a caller's array would have to be both input and output, the op stays a copy.
