@@ -9,6 +9,7 @@ from cnnc.codegen.kernel import Kernel, fixed
 from cnnc.codegen.launch import Programs
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer
+from cnnc.ir.size import Size
 
 BLOCK = 1024
 INTERPRET_BLOCK = 1 << 16
@@ -126,6 +127,43 @@ def emit_binarize(context: Context) -> None:
     grid = _begin(context, kernel, math.prod(w.shape))
     kernel.write("\n".join([_load("w"), _store("out", "tl.where(w_ >= 0.0, 1.0, -1.0)")]))
     context.add(kernel, grid)
+
+
+def emit_concat_rows(context: Context) -> None:
+    """Arrays below each other: each element is loaded from the one that it lies in."""
+    (out,) = context.outputs
+    assert out is not None
+    kernel = Kernel(f"concat_rows_{len(context.operands)}", "Arrays of several layers below each other.")
+    names = [f"x{number}" for number in range(len(context.operands))]
+    _pointers(kernel, **dict(zip(names, context.operands, strict=True)), out=out)
+    grid = _begin(context, kernel, math.prod(out.shape))
+    start = "0"
+    lines = ["value = tl.zeros((BLOCK,), tl.float32)"]
+    end = 0
+    for number, operand in enumerate(context.operands):
+        end += math.prod(operand.shape)
+        stop = kernel.integer(f"END{number}", end, 64)
+        lines.append(f"inside = (at >= {start}) & (at < {stop})")
+        lines.append(f"value += tl.load({names[number]} + (at - {start}), mask=inside, other=0.0).to(tl.float32)")
+        start = stop
+    kernel.write("\n".join([*lines, _store("out", "value")]))
+    context.add(kernel, grid)
+
+
+def emit_row_slice(context: Context) -> None:
+    """Some rows of an array, by themselves."""
+    op = context.anchor
+    assert isinstance(op, ops.RowSlice)
+    (x,) = context.operands
+    (out,) = context.outputs
+    assert out is not None
+    kernel = Kernel("row_slice", "Rows of an array.")
+    _pointers(kernel, x=x, out=out)
+    grid = _begin(context, kernel, math.prod(out.shape))
+    kernel.integer("START", op.start * math.prod(x.shape[1:]), 64)
+    kernel.write("\n".join([_load("x", "START + at"), _store("out", "x_")]))
+    read = Size(c=math.prod(out.shape) * x.item_bytes)  # the other rows stay where they are
+    context.add(kernel, grid, nbytes=read + context.written())
 
 
 # Selected, not a minimum and maximum, so that NaN stays NaN.

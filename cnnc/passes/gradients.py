@@ -194,6 +194,16 @@ def _concat(site: Site, dy: Value) -> Cotangents:
     return gradients
 
 
+def _concat_rows(site: Site, dy: Value) -> Cotangents:
+    gradients = []
+    start = 0
+    for slot, value in enumerate(site.node.operands):
+        count = site.graph.type_of(value).shape[0]
+        gradients.append(site.one(slot, "rows", ops.RowSlice(start, count), dy))
+        start += count
+    return gradients
+
+
 def _channel_shuffle(site: Site, dy: Value) -> Cotangents:
     channels = site.graph.type_of(dy).shape[-1]
     return (site.one(0, "grad", ops.ChannelShuffle(channels // site.op.groups), dy),)
@@ -224,6 +234,7 @@ GRADIENTS: dict[type[ops.Op], Rule] = {
     ops.Mul: _mul,
     ops.MaskWeight: _mask_weight,
     ops.Binarize: _identity,  # straight through (Hubara 2016)
+    ops.ConcatRows: _concat_rows,
     ops.Add: _add,
     ops.Dropout: _dropout,
     ops.MaxPool: _max_pool,
@@ -263,6 +274,7 @@ NOT_DIFFERENTIATED: dict[type[ops.Op], str] = {
     ops.SoftmaxGrad: "is a gradient itself",
     ops.ChannelSum: "is a gradient itself",
     ops.ChannelSlice: "is a gradient itself",
+    ops.RowSlice: "is a gradient itself, or of statistics, which lead to no loss",
     ops.MaxoutGrad: "is a gradient itself",
     ops.LrnGrad: "is a gradient itself",
     ops.BatchNormGrad: "is a gradient itself",

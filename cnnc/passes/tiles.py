@@ -49,6 +49,8 @@ WITHOUT_TILE = (
     ops.FoldShift,
     ops.MaskWeight,
     ops.Binarize,
+    ops.ConcatRows,
+    ops.RowSlice,
     ops.Zeros,
 )
 

@@ -83,6 +83,8 @@ EXAMPLES: dict[type[ops.Op], tuple[ops.Op, Sequence[TensorType]]] = {
     ops.BatchSum: (ops.BatchSum(), (X,)),
     ops.MaskWeight: (ops.MaskWeight(), (W, _fixed(36, 20))),
     ops.Binarize: (ops.Binarize(), (_fixed(*W.shape),)),
+    ops.ConcatRows: (ops.ConcatRows(), (_fixed(36, 5), _fixed(7, 5))),
+    ops.RowSlice: (ops.RowSlice(3, 4), (_fixed(36, 5),)),
     ops.Concat: (ops.Concat(), (X, _image(8, 8, 3))),
     ops.ChannelSlice: (ops.ChannelSlice(4, 7), (X,)),
     ops.ChannelShuffle: (ops.ChannelShuffle(5), (X,)),

@@ -60,6 +60,30 @@ def test_mask_and_sign(shape: tuple[int, ...], dtype: str, device: str) -> None:
     assert np.array_equal(masked, np.einsum("k...c,kc->k...c", rounded, mask))
 
 
+@pytest.mark.parametrize("tail", [(), (5,), (3, 3, 64)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_rows_of_several_layers(tail: tuple[int, ...], dtype: str, device: str, target: str) -> None:
+    """Weights in the compute dtype, gradients in single precision; only the rows asked for are read."""
+    counts = (7, 1, 130)
+    arrays = [bfloat16_values(bfloat16_bits(_normal(count, *tail, seed=count))) for count in counts]
+    joined = np.concatenate(arrays)
+    options: dict[str, Any] = {"device": device, "target": target, "dtype": dtype}
+    for element in (Element.REAL, Element.ACC):
+        operands = [vector(array, element) for array in arrays]
+        assert np.array_equal(run_step(ops.ConcatRows(), operands, **options)[0], joined)
+        start = 0
+        for array in arrays:
+            op = ops.RowSlice(start, len(array))
+            assert np.array_equal(run_step(op, [vector(joined, element)], **options)[0], array)
+            start += len(array)
+
+
+def test_the_launch_of_a_slice_of_rows() -> None:
+    module = generate(plan_of(ops.RowSlice(3, 4), [vector(_normal(9, 5)).type], target="sm_90", dtype="bfloat16"))
+    (launch,) = module.tables[0].steps["step"]
+    assert launch.bytes.at(1) == 2 * 4 * 5 * 4
+
+
 @pytest.mark.parametrize("layout", ["HWNC", "NHWC"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_bias_and_add(shape: tuple[int, ...], layout: str, device: str, target: str) -> None:

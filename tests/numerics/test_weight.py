@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cnnc.errors import ShapeError
 from cnnc.ir import ops
 from cnnc.ir.types import Element, TensorType
 from cnnc.runtime.oracle import evaluate_op
@@ -23,6 +24,28 @@ def test_mask_and_sign(shape: tuple[int, ...]) -> None:
     signs = np.where(w < 0, -1.0, 1.0)
     assert signs.ravel()[0] == 1
     check(ops.Binarize(), (kind,), (w,), [signs], Scalars(1))
+
+
+@pytest.mark.parametrize("tail", [(), (5,), (3, 2, 5)])
+@pytest.mark.parametrize("rows", [(1,), (7, 1, 13), (2, 3)])
+def test_rows_of_several_layers(rows: tuple[int, ...], tail: tuple[int, ...]) -> None:
+    kinds = [parameter(count, *tail) for count in rows]
+    arrays = [drawn(seed, kind, 1) for seed, kind in enumerate(kinds)]
+    joined = np.concatenate(arrays)
+    check(ops.ConcatRows(), kinds, arrays, [joined], Scalars(1))
+    start = 0
+    for count, array in zip(rows, arrays, strict=True):
+        check(ops.RowSlice(start, count), [parameter(sum(rows), *tail)], [joined], [array], Scalars(1))
+        start += count
+
+
+def test_rows_of_different_arrays_are_refused() -> None:
+    for other in (parameter(3, 4), parameter(3), TensorType((3, 5), False, Element.REAL), TensorType((3, 5))):
+        with pytest.raises(ShapeError, match="do not lie below each other"):
+            ops.ConcatRows().infer(parameter(2, 5), other)
+    for start, count in ((-1, 2), (2, 2)):
+        with pytest.raises(ShapeError, match="ends outside"):
+            ops.RowSlice(start, count).infer(parameter(3, 5))
 
 
 def test_the_gradient_of_a_masked_weight_stays_in_single_precision() -> None:

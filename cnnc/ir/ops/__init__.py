@@ -114,6 +114,8 @@ ALL_OPS: tuple[type[Op], ...] = (
     UpsampleGrad,
     MaskWeight,
     Binarize,
+    ConcatRows,
+    RowSlice,
     BatchSum,
     Zeros,
 )

@@ -52,6 +52,8 @@ BIND: dict[type[ops.Op], Callable[..., Run]] = {
     ops.Mul: pointwise.bind_mul,
     ops.MaskWeight: weight.bind_mask_weight,
     ops.Binarize: weight.bind_binarize,
+    ops.ConcatRows: weight.bind_concat_rows,
+    ops.RowSlice: weight.bind_row_slice,
     ops.Add: pointwise.bind_add,
     ops.Dropout: pointwise.bind_dropout,
     ops.Flatten: pointwise.bind_flatten,

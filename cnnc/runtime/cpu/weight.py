@@ -1,4 +1,4 @@
-"""Weights before they are used: masked, or their signs."""
+"""Weights before they are used: masked, their signs, or those of several layers as one."""
 
 from __future__ import annotations
 
@@ -32,5 +32,26 @@ def bind_binarize(op: ops.Binarize, operands: Sequence[Operand], results: Result
         np.greater_equal(w, 0, out=flags)
         np.multiply(flags, y.dtype.type(2), out=y)
         np.subtract(y, 1, out=y)
+
+    return run
+
+
+def bind_concat_rows(op: ops.ConcatRows, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
+    arrays, y = given(operands), results[0]
+    assert y is not None
+
+    def run(scalars: Scalars) -> None:
+        np.concatenate(arrays, out=y)
+
+    return run
+
+
+def bind_row_slice(op: ops.RowSlice, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
+    (x,), y = given(operands), results[0]
+    assert y is not None
+    rows = x[op.start : op.start + op.count]
+
+    def run(scalars: Scalars) -> None:
+        np.copyto(y, rows)
 
     return run

@@ -54,6 +54,8 @@ EVALUATE: dict[type[ops.Op], Callable[..., tuple[Array, ...]]] = {
     ops.Mul: pointwise.multiply,
     ops.MaskWeight: weight.mask_weight,
     ops.Binarize: weight.binarize,
+    ops.ConcatRows: weight.concat_rows,
+    ops.RowSlice: weight.row_slice,
     ops.Add: pointwise.add,
     ops.Dropout: pointwise.dropout,
     ops.Flatten: pointwise.flatten,

@@ -1,4 +1,4 @@
-"""Weights before they are used."""
+"""Weights before they are used: masked, their signs, or those of several layers as one."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def mask_weight(op: ops.MaskWeight, operands: Sequence[Array], scalars: Scalars)
 def binarize(op: ops.Binarize, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
     (w,) = operands
     return (np.where(w >= 0, 1, -1).astype(w.dtype),)
+
+
+def concat_rows(op: ops.ConcatRows, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    return (np.concatenate(operands),)
+
+
+def row_slice(op: ops.RowSlice, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    return (operands[0][op.start : op.start + op.count].copy(),)
