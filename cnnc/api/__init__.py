@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 from cnnc.api.artifact import build_artifact
 from cnnc.api.evaluation import Evaluation
@@ -21,6 +22,7 @@ def compile(
     dtype: str = "float32",
     training: bool = False,
     seed: int = 0,
+    without: Iterable[str] = (),
 ) -> Network:
     """A network from a program: a path to a ``.cnn`` file, or the text itself.
 
@@ -30,11 +32,13 @@ def compile(
         dtype: ``float32``, ``bfloat16``, ``float16`` (or ``fp32``, ``bf16``, ``fp16``); on cpu also ``float64``.
         training: whether gradients and updates will be asked for.
         seed: of initial weights and dropout, 0 <= seed < 2**63.
+        without: names of optional passes to leave out, as `cnnc explain --without` does.
 
     Raises:
-        CnnError: the program, device, dtype or seed is wrong; one sentence each.
+        CnnError: the program, device, dtype, seed or a pass's name is wrong; one sentence each.
     """
-    return Network(load_model(read_source(program)), device=device, dtype=dtype, training=training, seed=seed)
+    model = load_model(read_source(program))
+    return Network(model, device=device, dtype=dtype, training=training, seed=seed, without=without)
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> Network:

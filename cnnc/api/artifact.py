@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnc.api.inputs import dtype_name
@@ -16,7 +16,7 @@ from cnnc.errors import UsageError
 from cnnc.frontend import load, read_source
 from cnnc.ir.model import Model
 from cnnc.ir.types import ITEM_BYTES
-from cnnc.passes.pipelines import compile_plan
+from cnnc.passes.pipelines import Without, compile_plan, left_out
 
 DEFAULT_TARGETS = ("sm_90",)
 
@@ -48,6 +48,7 @@ def build_artifact(
     dtype: str = "float32",
     train: bool = False,
     progress: Callable[[str], None] | None = None,
+    without: Iterable[str] = (),
 ) -> Built:
     """Compile a program's kernels and write ``kernels.py``, ``plan.json`` and a binary per kernel and target.
 
@@ -58,17 +59,19 @@ def build_artifact(
         dtype: ``float32``, ``bfloat16`` or ``float16``.
         train: also the training step, training-mode forward, vector-Jacobian product and update.
         progress: told what is being done.
+        without: names of optional passes to leave out.
 
     Raises:
-        CnnError: the program, a target or the directory is wrong, or a kernel spills or is serialised.
+        CnnError: the program, a target, the directory or a pass's name is wrong, or a kernel spills or is serialised.
     """
     name = dtype_name(dtype)
     if name == "float64":
         raise UsageError("float64 runs on device cpu only; compile for float32, bfloat16 or float16")
+    passes = left_out(without)
     check_replaceable(directory)
     source = read_source(program)
     model = load(source)
-    modules = _modules(model, parse_targets(targets), name, train)
+    modules = _modules(model, parse_targets(targets), name, train, passes)
 
     def tell(done: int, total: int, kernel: str) -> None:
         if progress is not None:
@@ -82,7 +85,7 @@ def build_artifact(
     return Built(os.fspath(directory), model.name, name, binaries.targets, launches, kernels, binaries.reused)
 
 
-def _modules(model: Model, targets: Sequence[str], dtype: str, train: bool) -> dict[str, Module]:
+def _modules(model: Model, targets: Sequence[str], dtype: str, train: bool, without: Without) -> dict[str, Module]:
     """One module per variant and target: tiles are chosen per target."""
     variants = ["infer"]
     if ITEM_BYTES[dtype] < ITEM_BYTES["float32"]:
@@ -93,5 +96,5 @@ def _modules(model: Model, targets: Sequence[str], dtype: str, train: bool) -> d
     for target in targets:
         for variant in variants:
             label = variant if len(targets) == 1 else f"{variant}.{target}"
-            modules[label] = generate(compile_plan(model, variant, target, dtype))
+            modules[label] = generate(compile_plan(model, variant, target, dtype, without))
     return modules

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import networkx as nx
@@ -18,7 +18,7 @@ from cnnc.ir.model import Model
 from cnnc.ir.params import ParamSpec
 from cnnc.ir.plan import Plan, Space
 from cnnc.ir.training import TrainConfig
-from cnnc.passes.pipelines import compile_plan
+from cnnc.passes.pipelines import compile_plan, left_out
 from cnnc.runtime.arrays import Array, Restore
 from cnnc.runtime.device import open_device
 from cnnc.runtime.init import check_seed, initial_values
@@ -39,13 +39,15 @@ class Network:
     In training mode batch norm uses the batch's statistics and updates the running ones, as in PyTorch.
     """
 
-    def __init__(self, model: Model, *, device: str, dtype: str, training: bool, seed: int) -> None:
+    def __init__(
+        self, model: Model, *, device: str, dtype: str, training: bool, seed: int, without: Iterable[str] = ()
+    ) -> None:
         self.model = model
         self.dtype = inputs.dtype_name(dtype)
         self.training = training
         self.seed = check_seed(seed)
         self.step = 0
-        self._session = Session(model, open_device(device, self.dtype), self.dtype)
+        self._session = Session(model, open_device(device, self.dtype), self.dtype, left_out(without))
         self._last_output: Array | None = None
         for spec, value in initial_values(model.params(), self.seed):
             self._set(spec, value)
@@ -97,7 +99,7 @@ class Network:
         """The generated Triton module of that Plan."""
         plan = self.plan
         if plan.target == "cpu":
-            plan = compile_plan(self.model, plan.variant, SOURCE_TARGET, _gpu_dtype(self.dtype))
+            plan = compile_plan(self.model, plan.variant, SOURCE_TARGET, _gpu_dtype(self.dtype), self._session.without)
         return generate(plan).source
 
     def memory(self, batch: int, training: bool = False) -> dict[str, int]:

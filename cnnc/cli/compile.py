@@ -18,7 +18,13 @@ def run(args: argparse.Namespace) -> int:
             status.update(message)
 
         built = api.build_artifact(
-            Path(args.file), args.out, targets=args.target, dtype=args.dtype, train=args.train, progress=progress
+            Path(args.file),
+            args.out,
+            targets=args.target,
+            dtype=args.dtype,
+            train=args.train,
+            progress=progress,
+            without=args.without,
         )
     terminal.print(str(built), markup=False, soft_wrap=True)
     return 0

@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="cnnc", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"cnnc {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
-    for add in (_check, _summary, _graph, _expand, _fmt, _compile, _verify, _run, _train, _bench):
+    for add in (_check, _summary, _graph, _expand, _fmt, _explain, _compile, _verify, _run, _train, _bench):
         add(commands)
     return parser
 
@@ -79,7 +79,7 @@ def peers(text: str) -> tuple[str, ...]:
     return names
 
 
-def targets(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
     """``sm_90,sm_80`` as a tuple, each once."""
     return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
 
@@ -142,6 +142,24 @@ def _fmt(commands: Commands) -> None:
     how.add_argument("-w", "--write", action="store_true", help="write the result back to the file")
 
 
+def _explain(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="each kernel of a run: its layers, bytes, FLOPs, least time, and why it was not fused",
+        description="Each kernel that one run launches (with --train, one training step): the layers it computes; the"
+        " bytes of its operands and results, each once; the bytes its loads and stores issue; FLOPs; the roofline, the"
+        " least time for both (4.0 TB/s, 700 TFLOP/s); and why the next layer is not part of it. The totals stand"
+        " beside those of a run with one kernel for each layer. Needs no GPU.",
+    )
+    _program(parser)
+    parser.add_argument("--batch", type=whole_number(1), default=128, metavar="N", help="images (default: 128)")
+    _dtype(parser, "bfloat16", "bf16")
+    parser.add_argument("--train", action="store_true", help="a training step with its update, instead of inference")
+    parser.add_argument("--target", default="sm_90", metavar="T", help="architecture (default: sm_90)")
+    _without(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
 def _compile(commands: Commands) -> None:
     parser = commands.add_parser(
         "compile",
@@ -152,13 +170,14 @@ def _compile(commands: Commands) -> None:
     parser.add_argument("-o", "--out", required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--target",
-        type=targets,
+        type=names,
         default=("sm_90",),
         metavar="T[,T]",
         help="architectures, such as sm_90,sm_80,gfx942 (default: sm_90)",
     )
     parser.add_argument("--train", action="store_true", help="backward and update too")
     _dtype(parser)
+    _without(parser)
 
 
 def _verify(commands: Commands) -> None:
@@ -174,6 +193,7 @@ def _verify(commands: Commands) -> None:
     parser.add_argument("--batch", type=whole_number(1), default=3, metavar="N", help="images (default: 3)")
     _device(parser, "interpret")
     _dtype(parser)
+    _without(parser)
     _seed(parser, "of weights and images (default: 0)", 0)
 
 
@@ -189,6 +209,7 @@ def _run(commands: Commands) -> None:
     parser.add_argument("-o", "--output", metavar="Y.npy", help="write the output here instead of printing it")
     _device(parser)
     _dtype(parser, None, "fp32, or what the folder was compiled for")
+    _without(parser)
     _seed(parser, "of the random weights used without --weights (default: 0)", 0)
 
 
@@ -212,6 +233,7 @@ def _train(commands: Commands) -> None:
     _seed(parser, "of initial weights, split, shuffling and dropout (default: 0, or the checkpoint's)", None)
     _device(parser)
     _dtype(parser)
+    _without(parser)
 
 
 def _bench(commands: Commands) -> None:
@@ -245,6 +267,11 @@ def _device(parser: argparse.ArgumentParser, default: str = "auto") -> None:
 def _dtype(parser: argparse.ArgumentParser, default: str | None = "float32", meaning: str = "fp32") -> None:
     text = f"fp32, bf16, fp16 or, on cpu, fp64 (default: {meaning})"
     parser.add_argument("--dtype", type=dtype, default=default, metavar="T", help=text)
+
+
+def _without(parser: argparse.ArgumentParser) -> None:
+    text = "passes to leave out; a name that is none of them lists them all"
+    parser.add_argument("--without", type=names, default=(), metavar="PASS[,PASS]", help=text)
 
 
 def _seed(parser: argparse.ArgumentParser, what: str, default: int | None) -> None:

@@ -48,7 +48,9 @@ def _network(args: argparse.Namespace) -> api.Network:
         source, dtype = Source(args.program, artifact.text), args.dtype or artifact.dtype
     else:
         source, dtype = read_source(path), args.dtype or "float32"
-    net = api.Network(load(source), device=args.device, dtype=dtype, training=False, seed=args.seed)
+    net = api.Network(
+        load(source), device=args.device, dtype=dtype, training=False, seed=args.seed, without=args.without
+    )
     if args.weights:
         net.load_state_dict(load_weights(args.weights))
     return net

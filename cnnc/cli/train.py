@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     epochs = args.epochs or model.train.epochs
     if before and len(before.history) >= epochs:
         raise UsageError(f"{out / LAST}: has {len(before.history)} epochs already; give a larger --epochs")
-    net = api.Network(model, device=args.device, dtype=args.dtype, training=True, seed=seed)
+    net = api.Network(model, device=args.device, dtype=args.dtype, training=True, seed=seed, without=args.without)
     data = load_data(args.data, net.input_shape, net.classes, label_shape=net.label_shape, seed=seed)
     if before:
         restore(net, before)

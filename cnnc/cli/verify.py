@@ -11,18 +11,21 @@ from rich.table import Table
 
 from cnnc.cli.output import console, write_stdout
 from cnnc.frontend import load, read_source
+from cnnc.passes.pipelines import left_out
 from cnnc.runtime.device import open_device
 from cnnc.runtime.verify import Group, verify_model
 
 
 def run(args: argparse.Namespace) -> int:
     """0 if every group is within its tolerance, else 1."""
+    without = left_out(args.without)
     model = load(read_source(Path(args.file)))
     device = open_device(args.device, args.dtype)
     terminal = console()
     groups: list[Group] = []
     with terminal.status("verifying") as status:
-        for group in verify_model(model, device, args.dtype, train=args.train, batch=args.batch, seed=args.seed):
+        settings = {"train": args.train, "batch": args.batch, "seed": args.seed, "without": without}
+        for group in verify_model(model, device, args.dtype, **settings):
             groups.append(group)
             status.update(f"verified {group.variant} {group.name}")
     if args.json:

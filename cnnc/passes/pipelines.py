@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial
 
 from cnnc.env import dump
+from cnnc.errors import UsageError
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph
 from cnnc.ir.model import Model
@@ -89,6 +90,16 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
 
 VARIANTS = tuple(PIPELINES)
 
+# What only makes a network faster, and may be left out by name. The others give it its meaning, or its parameters the
+# order in which every plan stores them.
+OPTIONAL = (
+    "pointwise_conv",
+    "fold_batchnorm",
+    "fuse_epilogues",
+)
+Without = frozenset[str]  # names of passes left out
+NOTHING: Without = frozenset()
+
 
 def run_passes(graph: Graph, passes: tuple[Pass, ...], label: str = "") -> Graph:
     """Run passes in order, verifying after each; with CNNC_DUMP, write the graph after each."""
@@ -109,9 +120,28 @@ def meaning(model: Model, variant: str) -> Graph:
     return run_passes(start(model, variant), MEANING[variant], f"{variant}-meaning")
 
 
-def optimise(model: Model, variant: str) -> Graph:
+def left_out(names: Iterable[str]) -> Without:
+    """Passes to leave out, by name.
+
+    Raises:
+        UsageError: one is unknown, or nothing would be right without it.
+    """
+    asked = frozenset(names)
+    needed = {step.__name__ for passes in PIPELINES.values() for step in passes} - set(OPTIONAL)
+    for name in sorted(asked - set(OPTIONAL)):
+        what = f"{name} can't be left out" if name in needed else f"there is no pass {name!r} to leave out"
+        raise UsageError(f"{what}; choose from {', '.join(OPTIONAL)}")
+    return asked
+
+
+def pipeline(variant: str, without: Without = NOTHING) -> tuple[Pass, ...]:
+    """The passes of a variant, some optional ones left out."""
+    return tuple(step for step in PIPELINES[variant] if step.__name__ not in without)
+
+
+def optimise(model: Model, variant: str, without: Without = NOTHING) -> Graph:
     """The graph of a variant after its pipeline."""
-    return run_passes(start(model, variant), PIPELINES[variant], variant)
+    return run_passes(start(model, variant), pipeline(variant, without), variant)
 
 
 @lru_cache(maxsize=64)
@@ -131,7 +161,7 @@ def arenas_of(model: Model) -> Arenas:
     )
 
 
-def compile_plan(model: Model, variant: str, target: str, dtype: str) -> Plan:
+def compile_plan(model: Model, variant: str, target: str, dtype: str, without: Without = NOTHING) -> Plan:
     """The Plan of one variant (``infer``, ``forward``, ``loss``, ``vjp``, ``update``, ``cast``) for one target."""
     arenas = arenas_of(model)
     if variant == "update":
@@ -140,6 +170,6 @@ def compile_plan(model: Model, variant: str, target: str, dtype: str) -> Plan:
         )
     if variant == "cast":
         return arena_plan(ops.CastArena(), arenas, model.name, target, dtype)
-    plan = make_plan(optimise(model, variant), arenas, variant, target, dtype)
+    plan = make_plan(optimise(model, variant, without), arenas, variant, target, dtype)
     dump(f"{model.name}.{variant}.{target}.plan.txt", partial(print_plan, plan))
     return plan

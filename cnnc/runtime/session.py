@@ -13,7 +13,7 @@ from cnnc.ir.params import Arena, ParamSpec
 from cnnc.ir.plan import Buffer, Plan, Schedule, Space
 from cnnc.ir.size import Size
 from cnnc.ir.types import ITEM_BYTES, Element, resolve
-from cnnc.passes.pipelines import arenas_of, compile_plan
+from cnnc.passes.pipelines import NOTHING, Without, arenas_of, compile_plan
 from cnnc.runtime.arrays import to_stored, to_torch
 from cnnc.runtime.device import Device, Executor
 from cnnc.runtime.memory import Key, block_key
@@ -26,11 +26,13 @@ class Session:
     """Persistent memory of one network, and its plans, compiled when first asked for.
 
     Work memory is one block, as large as the largest run so far, shared by all plans; folded weights
-    have a block per plan and bucket, computed again when parameters have changed since.
+    have a block per plan and bucket, computed again when parameters have changed since. ``without`` names passes that
+    its plans leave out.
     """
 
-    def __init__(self, model: Model, device: Device, dtype: str) -> None:
+    def __init__(self, model: Model, device: Device, dtype: str, without: Without = NOTHING) -> None:
         self.model = model
+        self.without = without
         self.device = device
         self.dtype = dtype
         self.arenas = arenas_of(model)
@@ -51,7 +53,7 @@ class Session:
     def _compiled(self, variant: str) -> tuple[Plan, Executor, bool]:
         """A variant's plan, what runs it, and whether it writes running statistics."""
         if variant not in self._plans:
-            plan = compile_plan(self.model, variant, self.device.target, self.dtype)
+            plan = compile_plan(self.model, variant, self.device.target, self.dtype, self.without)
             self._plans[variant] = plan, self.device.executor(plan), _writes_state(plan)
         return self._plans[variant]
 

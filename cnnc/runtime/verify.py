@@ -18,7 +18,7 @@ from cnnc.ir.graph import Graph, Value
 from cnnc.ir.model import Model
 from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
 from cnnc.ir.types import Element
-from cnnc.passes.pipelines import arenas_of, meaning, optimise
+from cnnc.passes.pipelines import NOTHING, Without, arenas_of, meaning, optimise
 from cnnc.passes.plan import make_plan
 from cnnc.runtime.arrays import Array, to_torch
 from cnnc.runtime.device import Device, Executor
@@ -52,20 +52,30 @@ class Group:
 
 
 def verify_model(
-    model: Model, device: Device, dtype: str, *, train: bool, batch: int = 3, seed: int = 0
+    model: Model,
+    device: Device,
+    dtype: str,
+    *,
+    train: bool,
+    batch: int = 3,
+    seed: int = 0,
+    without: Without = NOTHING,
 ) -> Iterator[Group]:
     """Check inference and, with ``train``, the plans of training too; yields each group as it is done.
 
-    Inputs, labels and weights are drawn from ``seed``; running variances are kept positive.
+    Inputs, labels and weights are drawn from ``seed``; running variances are kept positive. ``without`` names passes
+    to leave out.
     """
     for variant in TRAINING_VARIANTS if train else ("infer",):
-        yield from _Check(model, device, dtype, variant, batch, seed).groups()
+        yield from _Check(model, device, dtype, variant, batch, seed, without).groups()
 
 
 class _Check:
     """One variant: the oracle's values of both graphs, and the plan."""
 
-    def __init__(self, model: Model, device: Device, dtype: str, variant: str, batch: int, seed: int) -> None:
+    def __init__(
+        self, model: Model, device: Device, dtype: str, variant: str, batch: int, seed: int, without: Without
+    ) -> None:
         self.device = device
         self.variant = variant
         self.dtype = dtype
@@ -75,7 +85,7 @@ class _Check:
         inputs = random_inputs(graph, batch, seed)
         self.reference = evaluate(graph, inputs, params, scalars=self.scalars)
         self.before = graph
-        self.after = optimise(model, variant)
+        self.after = optimise(model, variant, without)
         self.values = evaluate(self.after, inputs, params, scalars=self.scalars)
         self.plan = make_plan(self.after, arenas_of(model), variant, device.target, dtype)
 
