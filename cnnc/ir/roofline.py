@@ -49,49 +49,86 @@ def total_us(costs: Iterable[Cost]) -> float:
     return math.fsum(cost.roofline_us for cost in costs)
 
 
-def moved_bytes(values: Iterable[TensorType], n: int = TYPICAL_BATCH, dtype: str = TYPICAL_DTYPE) -> int:
-    """Bytes of some values for a batch of n, in a compilation for ``dtype``."""
-    return sum(kind.count * (n if kind.batched else 1) * ITEM_BYTES[resolve(kind.element, dtype)] for kind in values)
+def type_bytes(kind: TensorType, n: int, dtype: str) -> int:
+    """Bytes of a value for a batch of n, in a compilation for ``dtype``."""
+    return kind.count * (n if kind.batched else 1) * ITEM_BYTES[resolve(kind.element, dtype)]
 
 
-def computed_macs(op: ops.Op, operands: Types, results: Types) -> int:
-    """Multiply-adds per image of one kernel, those that a fused body repeats included."""
-    if not isinstance(op, ops.Fused):
-        return macs(op, tuple(operands), tuple(results))
-    values = op.value_types(operands)
-    total = Fraction(0)
-    for part, times, outputs in _evaluations(op, values, len(operands)):
-        inputs = tuple(values[i] for i in part.operands)
-        total += times * macs(part.op, inputs, tuple(values[i] for i in outputs))
-    return math.ceil(total)
+@dataclass(frozen=True)
+class Work:
+    """What one kernel does for one image: multiply-adds, repeated ones included, and the share of each operand's
+    elements that it reads at all."""
+
+    macs: int
+    shares: tuple[Fraction, ...]
 
 
-def _evaluations(op: ops.Fused, values: Types, first: int) -> list[tuple[ops.Part, Fraction, range]]:
-    """The parts of a body, how often each of their elements is computed on average, and the numbers of their results.
+def work_of(op: ops.Op, operands: Types, results: Types) -> Work:
+    """The work of an op, plain or fused, from its types.
 
-    A result that leaves is computed once, whoever else reads it; one that only windows read, once for each tap.
+    In a fused body a value that leaves is computed once, whoever else reads it; one that only windows read is computed
+    once for each tap. A strided window leaves out what it steps over.
     """
-    ends = []
-    for part in op.parts:
-        count = len(part.op.infer(*(values[i] for i in part.operands)))
-        ends.append(range(first, first + count))
-        first += count
-    times = dict.fromkeys(op.results, Fraction(1))
-    found = []
-    for part, outputs in reversed(list(zip(op.parts, ends, strict=True))):
-        own = max(times.get(i, Fraction(0)) for i in outputs)
-        found.append((part, own, outputs))
-        for slot, i in enumerate(part.operands):
-            reads = own * _reads(part.op, slot, values[i], values[outputs[0]])
-            times[i] = max(times.get(i, Fraction(0)), reads)
-    return found[::-1]
+    parts, left = (op.parts, op.results) if isinstance(op, ops.Fused) else _alone(op, len(operands), len(results))
+    values = list(operands)
+    made: list[range] = []
+    for part in parts:
+        values.extend(part.op.infer(*(values[i] for i in part.operands)))
+        made.append(range(made[-1].stop if made else len(operands), len(values)))
+    times = [Fraction(0)] * len(values)  # how often each value is computed, on average over its elements
+    shares = [Fraction(0)] * len(values)  # how much of it is read, or leaves
+    for number in left:
+        times[number] = shares[number] = Fraction(1)
+    total = Fraction(0)
+    for part, numbers in reversed(list(zip(parts, made, strict=True))):
+        inputs, outputs = [values[i] for i in part.operands], [values[i] for i in numbers]
+        own, share = max(times[i] for i in numbers), max(shares[i] for i in numbers)
+        total += own * macs(part.op, tuple(inputs), tuple(outputs))
+        for slot, (i, kind) in enumerate(zip(part.operands, inputs, strict=True)):
+            times[i] = max(times[i], own * _reads(part.op, slot, kind, outputs[0]))
+            shares[i] = max(shares[i], _share(part.op, slot, kind, outputs[0], share))
+    return Work(math.ceil(total), tuple(shares[: len(operands)]))
+
+
+def _alone(op: ops.Op, operands: int, results: int) -> tuple[tuple[ops.Part, ...], tuple[int, ...]]:
+    """A plain op as a body of one part."""
+    return (ops.Part("", op, tuple(range(operands))),), tuple(range(operands, operands + results))
+
+
+# Ops whose results are windows over their first operand.
+WINDOWED = (ops.Conv, ops.MaxPool, ops.AvgPool, ops.SumPool)
+# Those that spread their first operand over such windows again.
+SPREADING = (ops.ConvDgrad, ops.MaxPoolGrad, ops.AvgPoolGrad, ops.SumPoolGrad)
 
 
 def _reads(op: ops.Op, slot: int, operand: TensorType, result: TensorType) -> Fraction:
-    """How often a kernel that computes an op's result once reads each pixel of an operand, on average."""
-    if slot == 0 and isinstance(op, ops.Conv | ops.MaxPool | ops.AvgPool | ops.SumPool):
-        pixels = math.prod(result.shape[:2]) * op.window.taps
-        return Fraction(pixels, math.prod(operand.shape[:2]))
-    if slot == 0 and isinstance(op, ops.ConvDgrad | ops.AvgPoolGrad | ops.SumPoolGrad | ops.MaxPoolGrad):
+    """How often a kernel that computes an op's result once reads each element of an operand, on average."""
+    if slot == 0 and isinstance(op, WINDOWED):
+        return Fraction(math.prod(result.shape[:2]) * op.window.taps, math.prod(operand.shape[:2]))
+    if slot == 0 and isinstance(op, SPREADING):
         return Fraction(op.window.taps)
     return Fraction(1)
+
+
+def _share(op: ops.Op, slot: int, operand: TensorType, result: TensorType, wanted: Fraction) -> Fraction:
+    """How much of an operand the wanted share of an op's result takes."""
+    image = 1 if isinstance(op, ops.ConvWgrad) else 0
+    if slot == image and isinstance(op, ops.ConvWgrad | ops.Conv | ops.MaxPool | ops.AvgPool | ops.SumPool):
+        height, width = operand.shape[:2]
+        return Fraction(math.prod(op.window.touched((height, width))), height * width)
+    if isinstance(op, ops.Crop | ops.ChannelSlice):
+        return Fraction(result.count, operand.count)
+    if isinstance(op, ops.PadShortcut):
+        return Fraction(math.prod(result.shape[:2]), math.prod(operand.shape[:2]))
+    same_pixels = operand.batched and operand.shape[:-1] == result.shape[:-1]
+    return wanted if same_pixels else Fraction(1)
+
+
+def typical_us(op: ops.Op, operands: Types) -> float:
+    """Microseconds of one kernel for an op on values of these types, for the batch and dtype that passes compare."""
+    results = op.infer(*operands)
+    work = work_of(op, operands, results)
+    sizes = [type_bytes(kind, TYPICAL_BATCH, TYPICAL_DTYPE) for kind in (*operands, *results)]
+    shares = (*work.shares, *(Fraction(1) for _ in results))
+    nbytes = sum(math.ceil(share * size) for share, size in zip(shares, sizes, strict=True))
+    return roofline_us(nbytes, 2 * TYPICAL_BATCH * work.macs)

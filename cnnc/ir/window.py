@@ -45,6 +45,15 @@ class Window:
         """
         return self._along(0, image), self._along(1, image)
 
+    def touched(self, image: Pair) -> Pair:
+        """Rows and columns of the image that some window reads: not all where the stride leaves gaps."""
+        return self._touched(0, image), self._touched(1, image)
+
+    def _touched(self, axis: int, image: Pair) -> int:
+        starts = (count * self.stride[axis] - self.pad_of(axis)[0] for count in range(self._along(axis, image)))
+        taps = range(0, self.extent[axis], self.dilation[axis])
+        return len({start + tap for start in starts for tap in taps if 0 <= start + tap < image[axis]})
+
     def _along(self, axis: int, image: Pair) -> int:
         before, after = self.pad_of(axis)
         stride = self.stride[axis]

@@ -5,13 +5,16 @@ Fusion decides by it: a pass does what it can only where the graph's ``roofline_
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from fractions import Fraction
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
-from cnnc.ir.roofline import TYPICAL_BATCH, TYPICAL_DTYPE, Cost, computed_macs, moved_bytes, total_us
-from cnnc.ir.types import Element, TensorType
-from cnnc.passes.buffers import constants, views
+from cnnc.ir.roofline import TYPICAL_BATCH, TYPICAL_DTYPE, Cost, total_us, type_bytes, work_of
+from cnnc.ir.types import Element
+from cnnc.passes.buffers import constants
+from cnnc.passes.places import Places
 
 
 class Roofline:
@@ -22,13 +25,13 @@ class Roofline:
         self.n = n
         self.dtype = dtype
         self._read = {*graph.users(), *graph.outputs.values()}
-        self._views = views(graph, set(graph.outputs.values()))
+        self._places = Places(graph)
         # What is computed from parameters alone, inference computes once; training after each update.
         self._prepared = set() if _trains(graph) else constants(graph)
 
     def cost(self, node: Node) -> Cost:
         """Cost of one node; nothing for leaves, views and what is computed once from parameters."""
-        if isinstance(node.op, ops.LEAVES) or node.name in self._prepared or self._is_view(node):
+        if isinstance(node.op, ops.LEAVES) or node.name in self._prepared or self._places.is_view(node):
             return Cost()
         return self.kernel(node.op, node.operands, [node.value(index) for index in range(len(node.types))])
 
@@ -37,11 +40,13 @@ class Roofline:
 
         ``results`` are the graph's values that the op's results stand for, by output slot.
         """
-        types = [self._type(value) for value in operands]
-        loaded = [self._type(value) for value in dict.fromkeys(operands)]
-        stored = [self._type(value) for value in results if value in self._read]
-        work = computed_macs(op, types, [self.graph.type_of(value) for value in results])
-        return Cost(moved_bytes([*loaded, *stored], self.n, self.dtype), 2 * self.n * work)
+        work = work_of(op, [self.graph.type_of(value) for value in operands], [self.graph.type_of(v) for v in results])
+        shares: dict[Value, Fraction] = {}
+        for value, share in zip(operands, work.shares, strict=True):
+            shares[value] = max(share, shares.get(value, share))
+        loaded = sum(math.ceil(share * self._bytes(value)) for value, share in shares.items())
+        stored = sum(self._bytes(value) for value in results if value in self._read)
+        return Cost(loaded + stored, 2 * self.n * work.macs)
 
     def costs(self) -> dict[str, Cost]:
         """Costs of all nodes that take a kernel at each run."""
@@ -53,14 +58,11 @@ class Roofline:
         """Microseconds of the whole graph."""
         return total_us(self.costs().values())
 
-    def _is_view(self, node: Node) -> bool:
-        return self._views.get(node.value(), node.value()) != node.value()
-
-    def _type(self, value: Value) -> TensorType:
+    def _bytes(self, value: Value) -> int:
         """Fixed parameters are read as they are stored, whatever the compute dtype."""
         kind, op = self.graph.type_of(value), self.graph[value.node].op
         fixed = isinstance(op, ops.Parameter) and not op.spec.trainable
-        return replace(kind, element=Element.ACC) if fixed else kind
+        return type_bytes(replace(kind, element=Element.ACC) if fixed else kind, self.n, self.dtype)
 
 
 def roofline_us(graph: Graph, n: int = TYPICAL_BATCH, dtype: str = TYPICAL_DTYPE) -> float:
