@@ -7,6 +7,8 @@ import math
 from cnnc.codegen.context import Context
 from cnnc.codegen.kernel import Kernel, fixed
 from cnnc.codegen.launch import Programs
+from cnnc.codegen.pointwise import begin_tile, column_tiles
+from cnnc.codegen.rows import operand, rows_of
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer
 from cnnc.ir.size import Size
@@ -219,8 +221,24 @@ def emit_zeros(context: Context) -> None:
     """Zeros, for a gradient that nothing reaches."""
     (out,) = context.outputs
     assert out is not None
+    if out.batched:
+        _zero_tiles(context, out)
+        return
     kernel = Kernel("zeros", "Fill with zeros.")
     _pointers(kernel, out=out)
     grid = _begin(context, kernel, math.prod(out.shape))
     kernel.write(_store("out", "tl.full((BLOCK,), 0.0, tl.float32)"))
     context.add(kernel, grid)
+
+
+def _zero_tiles(context: Context, out: Buffer) -> None:
+    """Row by row, since a row may be a slice of a longer one."""
+    kernel = Kernel("zero_rows", "Fill the channels of each pixel with zeros.")
+    rows, channels = rows_of(out), out.shape[-1]
+    operand(kernel, "out", out)
+    begin_tile(context, kernel, rows, channels)
+    kernel.write(f"out_row = {rows.offsets('out')}")
+    kernel.write("out_at = out + out_row[:, None] + channel[None, :]")
+    zeros = "tl.zeros((BM, BN), out.dtype.element_ty)"
+    kernel.write(f"tl.store(out_at, {zeros}, mask=live[:, None] & channel_live[None, :])")
+    context.add(kernel, rows.programs(context.tile.m, column_tiles(context, channels)))

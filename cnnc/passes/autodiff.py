@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
-from cnnc.passes.gradients import GRADIENTS, Site
+from cnnc.passes.gradients import operand_gradients
 from cnnc.passes.rewrite import copied, spec_of
+from cnnc.passes.site import Site
 
 
 def autodiff(graph: Graph, seeds: Sequence[tuple[Value, Value]], *, dinput: bool = False) -> Graph:
@@ -23,14 +24,11 @@ def autodiff(graph: Graph, seeds: Sequence[tuple[Value, Value]], *, dinput: bool
     for value, cotangent in seeds:
         _accumulate(new, graph[value.node], gradients, value, cotangent)
     for node in reversed(list(graph.walk())):
-        dy = gradients.get(node.value())
-        if dy is None or not node.operands or node.op.__class__ not in GRADIENTS:
-            continue
         wanted = tuple(value in needed for value in node.operands)
         if not any(wanted):
             continue
-        site = Site(new, node, wanted)
-        for value, gradient in zip(node.operands, GRADIENTS[type(node.op)](site, dy), strict=True):
+        dys = [gradients.get(node.value(index)) for index in range(len(node.types))]
+        for value, gradient in zip(node.operands, operand_gradients(Site(new, node, wanted), dys), strict=True):
             if gradient is not None and value in needed:
                 _accumulate(new, node, gradients, value, gradient)
     _name_outputs(new, graph, gradients, dinput)

@@ -3,42 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from cnnc.errors import CnnError
 from cnnc.ir import ops
-from cnnc.ir.graph import Graph, Node, Value
-
-
-@dataclass(frozen=True)
-class Site:
-    """Where a rule adds nodes: behind one forward node, whose layer and text they inherit."""
-
-    graph: Graph
-    node: Node
-    wanted: tuple[bool, ...]  # by operand slot: whether anybody needs this gradient
-
-    @property
-    def op(self) -> Any:
-        return self.node.op
-
-    def image(self, slot: int) -> tuple[int, int]:
-        """Height and width of an operand."""
-        shape = self.graph.type_of(self.node.operands[slot]).shape
-        return shape[0], shape[1]
-
-    def add(self, suffix: str, op: ops.Op, *operands: Value) -> Node:
-        name = self.graph.fresh(f"{self.node.name}.{suffix}")
-        return self.graph.add(name, op, operands, layer=self.node.layer, span=self.node.span)
-
-    def one(self, slot: int, suffix: str, op: ops.Op, *operands: Value) -> Value | None:
-        """The gradient of one operand, made only if it is wanted."""
-        return self.add(suffix, op, *operands).value() if self.wanted[slot] else None
+from cnnc.ir.graph import Value
+from cnnc.passes.site import Site
 
 
 Cotangents = Sequence[Value | None]
 Rule = Callable[[Site, Value], Cotangents]
+JointRule = Callable[[Site, Cotangents], Cotangents]
 
 
 def _conv(site: Site, dy: Value) -> Cotangents:
@@ -194,6 +168,16 @@ def _concat(site: Site, dy: Value) -> Cotangents:
     return gradients
 
 
+def _split(site: Site, dys: Cotangents) -> Cotangents:
+    """The gradients of all parts side by side; that of a part which nothing depends on is zero."""
+    if not site.wanted[0]:
+        return (None,)
+    parts = []
+    for kind, dy in zip(site.node.types, dys, strict=True):
+        parts.append(dy or site.add("zeros", ops.Zeros(kind.shape, True)).value())
+    return (site.add("grad", ops.Concat(), *parts).value(),)
+
+
 def _concat_rows(site: Site, dy: Value) -> Cotangents:
     gradients = []
     start = 0
@@ -255,6 +239,11 @@ GRADIENTS: dict[type[ops.Op], Rule] = {
     ops.Lrn: _lrn,
 }
 
+# Ops whose outputs are all differentiable: the rule gets the gradient of each, None where nothing depends on it.
+JOINT_GRADIENTS: dict[type[ops.Op], JointRule] = {
+    ops.Split: _split,
+}
+
 # Ops that no forward training graph differentiates through, each with the reason.
 NOT_DIFFERENTIATED: dict[type[ops.Op], str] = {
     ops.ConvWgrad: "is a gradient itself",
@@ -289,3 +278,14 @@ NOT_DIFFERENTIATED: dict[type[ops.Op], str] = {
     ops.BatchMean: "only reports the loss",
     ops.Zeros: "depends on nothing",
 }
+
+
+def operand_gradients(site: Site, dys: Cotangents) -> Cotangents:
+    """Gradients of a node's operands from those of its outputs; all None where no gradient comes in."""
+    joint = JOINT_GRADIENTS.get(type(site.op))
+    if joint is not None and any(dys):
+        return joint(site, dys)
+    rule = GRADIENTS.get(type(site.op))
+    if rule is not None and dys[0] is not None:
+        return rule(site, dys[0])
+    return (None,) * len(site.node.operands)

@@ -26,6 +26,8 @@ from cnnc.passes.flatten_linear import flatten_linear
 from cnnc.passes.fold_batchnorm import fold_batchnorm
 from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.lower_batchnorm import lower_batchnorm
+from cnnc.passes.merge_siblings import merge_siblings
+from cnnc.passes.place_concats import place_concats
 from cnnc.passes.plan import arena_plan, make_plan
 from cnnc.passes.pointwise_conv import pointwise_conv
 from cnnc.passes.rewrite import spec_of
@@ -49,42 +51,50 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         inference_mode,
         pointwise_conv,
         fold_batchnorm,  # after the rewrites above, so that it folds into what will run
+        merge_siblings,  # of folded weights: batch norms of different epsilon have become biases
         dead_code,
         fuse_epilogues,
         dead_code,
         separate_outputs,
+        place_concats,  # last: it counts on what is an output, and what is one kernel
     ),
     "forward": (
         training_mode,
         flatten_linear,
         pointwise_conv,
+        merge_siblings,
         lower_batchnorm,
         dead_code,
         fuse_epilogues,
         dead_code,
         separate_outputs,
+        place_concats,
     ),
     "loss": (
         training_mode,
         flatten_linear,
         pointwise_conv,
+        merge_siblings,
         attach_cross_entropy,
         lower_batchnorm,
         dead_code,  # before fusion, which counts users
         fuse_epilogues,
         dead_code,
         separate_outputs,
+        place_concats,
     ),
     "vjp": (
         training_mode,
         flatten_linear,
         pointwise_conv,
+        merge_siblings,
         attach_output_gradient,
         lower_batchnorm,
         dead_code,
         fuse_epilogues,
         dead_code,
         separate_outputs,
+        place_concats,
     ),
 }
 
@@ -95,7 +105,9 @@ VARIANTS = tuple(PIPELINES)
 OPTIONAL = (
     "pointwise_conv",
     "fold_batchnorm",
+    "merge_siblings",
     "fuse_epilogues",
+    "place_concats",
 )
 Without = frozenset[str]  # names of passes left out
 NOTHING: Without = frozenset()

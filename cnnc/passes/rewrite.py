@@ -23,7 +23,7 @@ class Rewriter:
         self.old = graph
         self.new = rebuild(graph)
         self.users = graph.users()
-        self._outputs = frozenset(graph.outputs.values())
+        self.outputs = frozenset(graph.outputs.values())
         self._mapping: dict[Value, Value] = {}
 
     def get(self, value: Value) -> Value:
@@ -44,7 +44,7 @@ class Rewriter:
     def single_user(self, value: Value) -> tuple[Node, int] | None:
         """The one node and slot that reads an old value, if there is just one and it is no output."""
         found = self.users.get(value, [])
-        if len(found) != 1 or value in self._outputs:
+        if len(found) != 1 or value in self.outputs:
             return None
         return found[0]
 

@@ -109,6 +109,11 @@ def test_zeros(device: str) -> None:
     (found,) = run_step(ops.Zeros((7, 300)), [], device=device)
     assert found is not None
     assert not found.any()
+    for shape in ((3, 5, 1030), (7,)):
+        (found,) = run_step(ops.Zeros(shape, True), [], n=2, device=device)
+        assert found is not None
+        assert found.shape == (2, *shape)
+        assert not found.any()
 
 
 @pytest.mark.parametrize("n", [1, 3, 1025])

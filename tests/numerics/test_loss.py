@@ -63,6 +63,7 @@ def test_batch_mean_of_a_sum() -> None:
 
 def test_zeros() -> None:
     check(ops.Zeros((3, 5)), (), (), [np.zeros((3, 5))], Scalars(1))
+    check(ops.Zeros((2, 3, 5), True), (), (), [np.zeros((4, 2, 3, 5))], Scalars(4))
 
 
 def test_cross_entropy_of_large_logits() -> None:

@@ -22,12 +22,16 @@ class Input(Op):
 
 @dataclass(frozen=True)
 class Zeros(Op):
-    """``() -> 0`` of this shape, in ACC: the gradient of a parameter that the loss does not depend on."""
+    """``() -> 0`` of this shape: the gradient of what the loss does not depend on.
+
+    That of a parameter is in ACC; that of an activation (``batched``) is one such array per image, in REAL.
+    """
 
     shape: tuple[int, ...]
+    batched: bool = False
 
     def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
-        return (TensorType(self.shape, False, Element.ACC),)
+        return (TensorType(self.shape, self.batched, Element.REAL if self.batched else Element.ACC),)
 
 
 @dataclass(frozen=True)

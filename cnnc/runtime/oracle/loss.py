@@ -43,7 +43,7 @@ def batch_sum(op: ops.BatchSum, operands: Sequence[Array], scalars: Scalars) -> 
 
 
 def zeros(op: ops.Zeros, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
-    return (np.zeros(op.shape),)
+    return (np.zeros((scalars.n, *op.shape) if op.batched else op.shape),)
 
 
 def sgd_update(op: ops.SgdUpdate, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
