@@ -142,8 +142,8 @@ def emit_concat_rows(context: Context) -> None:
     start = "0"
     lines = ["value = tl.zeros((BLOCK,), tl.float32)"]
     end = 0
-    for number, operand in enumerate(context.operands):
-        end += math.prod(operand.shape)
+    for number, x in enumerate(context.operands):
+        end += math.prod(x.shape)
         stop = kernel.integer(f"END{number}", end, 64)
         lines.append(f"inside = (at >= {start}) & (at < {stop})")
         lines.append(f"value += tl.load({names[number]} + (at - {start}), mask=inside, other=0.0).to(tl.float32)")

@@ -9,7 +9,6 @@ from cnnc.ir import ops
 from cnnc.ir.graph import Value
 from cnnc.passes.site import Site
 
-
 Cotangents = Sequence[Value | None]
 Rule = Callable[[Site, Value], Cotangents]
 JointRule = Callable[[Site, Cotangents], Cotangents]

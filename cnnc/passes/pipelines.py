@@ -30,8 +30,10 @@ from cnnc.passes.merge_siblings import merge_siblings
 from cnnc.passes.place_concats import place_concats
 from cnnc.passes.plan import arena_plan, make_plan
 from cnnc.passes.pointwise_conv import pointwise_conv
+from cnnc.passes.pool_gradients import pool_gradients
 from cnnc.passes.rewrite import spec_of
 from cnnc.passes.separate_outputs import separate_outputs
+from cnnc.passes.swap_pools import swap_pools
 from cnnc.passes.training_mode import inference_mode, training_mode
 
 Pass = Callable[[Graph], Graph]
@@ -51,6 +53,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         inference_mode,
         pointwise_conv,
         fold_batchnorm,  # after the rewrites above, so that it folds into what will run
+        swap_pools,
         merge_siblings,  # of folded weights: batch norms of different epsilon have become biases
         dead_code,
         fuse_epilogues,
@@ -62,6 +65,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         training_mode,
         flatten_linear,
         pointwise_conv,
+        swap_pools,
         merge_siblings,
         lower_batchnorm,
         dead_code,
@@ -74,8 +78,10 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         training_mode,
         flatten_linear,
         pointwise_conv,
+        swap_pools,
         merge_siblings,
         attach_cross_entropy,
+        pool_gradients,
         lower_batchnorm,
         dead_code,  # before fusion, which counts users
         fuse_epilogues,
@@ -87,8 +93,10 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         training_mode,
         flatten_linear,
         pointwise_conv,
+        swap_pools,
         merge_siblings,
         attach_output_gradient,
+        pool_gradients,
         lower_batchnorm,
         dead_code,
         fuse_epilogues,
@@ -105,7 +113,9 @@ VARIANTS = tuple(PIPELINES)
 OPTIONAL = (
     "pointwise_conv",
     "fold_batchnorm",
+    "swap_pools",
     "merge_siblings",
+    "pool_gradients",
     "fuse_epilogues",
     "place_concats",
 )

@@ -47,11 +47,11 @@ class Builder:
     def bias(self, name: str) -> Value:
         return self.op(name, ops.BiasAdd(), self.vector(f"{name}.bias"))
 
-    def norm(self, name: str) -> Value:
+    def norm(self, name: str, eps: float = 1e-5) -> Value:
         gamma, beta = self.vector(f"{name}.weight", "ones"), self.vector(f"{name}.bias")
         mean = self.vector(f"{name}.running_mean", trainable=False)
         var = self.vector(f"{name}.running_var", "ones", trainable=False)
-        return self.op(name, ops.BatchNorm(), gamma, beta, mean, var)
+        return self.op(name, ops.BatchNorm(eps), gamma, beta, mean, var)
 
     def done(self, **outputs: Value) -> Graph:
         self.graph.outputs = outputs or {"output": self.last}

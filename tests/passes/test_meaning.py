@@ -17,10 +17,13 @@ from cnnc.passes.flatten_linear import flatten_linear
 from cnnc.passes.fold_batchnorm import fold_batchnorm
 from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.lower_batchnorm import lower_batchnorm
+from cnnc.passes.merge_siblings import merge_siblings
 from cnnc.passes.pipelines import MEANING, PIPELINES, VARIANTS, meaning, run_passes, start
 from cnnc.passes.pointwise_conv import pointwise_conv
+from cnnc.passes.pool_gradients import pool_gradients
 from cnnc.passes.rewrite import Rewriter
 from cnnc.passes.separate_outputs import separate_outputs
+from cnnc.passes.swap_pools import swap_pools
 from cnnc.runtime.device import open_device
 from cnnc.runtime.oracle import evaluate
 from cnnc.runtime.scalars import Scalars
@@ -37,7 +40,18 @@ from tests.random_programs import random_model
 
 TOLERANCE = 1e-10
 SCALARS = Scalars(3, seed=5, step=2)
-ALONE = (flatten_linear, pointwise_conv, fold_batchnorm, dead_code, fuse_epilogues, lower_batchnorm, separate_outputs)
+ALONE = (
+    flatten_linear,
+    pointwise_conv,
+    fold_batchnorm,
+    swap_pools,
+    merge_siblings,
+    pool_gradients,
+    dead_code,
+    fuse_epilogues,
+    lower_batchnorm,
+    separate_outputs,
+)
 SEEDS = range(20)
 
 
@@ -87,7 +101,7 @@ def test_every_prefix(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_passes_are_idempotent_where_they_should_be(seed):
     graph = meaning(random_model(seed), "vjp")
-    for one in (dead_code, pointwise_conv, lower_batchnorm, separate_outputs):
+    for one in (dead_code, pointwise_conv, swap_pools, pool_gradients, lower_batchnorm, separate_outputs):
         once = one(graph)
         twice = one(once)
         assert list(twice.walk()) == list(once.walk()), one.__name__
