@@ -147,6 +147,7 @@ def _buffer(buffer: Buffer) -> Json:
         "strides": {axis: size(stride) for axis, stride in zip(buffer.logical_axes, buffer.strides, strict=True)},
         "halo": buffer.halo,
         "channels": buffer.channels,
+        "first": buffer.first,
         "origin": size(buffer.origin),
         "offset": size(buffer.offset),
         "size": size(buffer.size),
@@ -164,6 +165,7 @@ def _step(step: Step) -> Json:
         "inputs": step.inputs,
         "outputs": step.outputs,
         "workspace": step.workspace,
+        "counters": step.counters,
         "tile": None if tile is None else dict(vars(tile)),
     }
 
@@ -189,7 +191,7 @@ def _argument(name: str, argument: Argument, buffers: Mapping[int, Buffer]) -> J
     if isinstance(argument, Pointer):
         return {**common, "buffer": argument.buffer}
     if isinstance(argument, Integer):
-        return {**common, "value": size(argument.value), "divisible_by_16": divisible_by_16(argument)}
+        return {**common, "value": size(argument.value), "divisible_by_16": divisible_by_16(argument, buffers)}
     return {**common, "runtime": argument.name}
 
 

@@ -93,7 +93,7 @@ def built_for(label: str, modules: Mapping[str, Module], targets: Sequence[str])
 
 def _request(launch: Launch, buffers: Mapping[int, Buffer], target: str, text: str) -> Request:
     signature = tuple((name, argument_type(argument, buffers)) for name, argument in launch.arguments)
-    divisible = tuple(name for name, argument in launch.arguments if divisible_by_16(argument))
+    divisible = tuple(name for name, argument in launch.arguments if divisible_by_16(argument, buffers))
     constants = tuple(sorted(launch.constants.items()))
     options = (launch.warps, launch.stages)
     parts = [KEY_FORMAT, toolchain(target), target, launch.kernel, text, signature, divisible, constants, options]

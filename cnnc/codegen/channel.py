@@ -15,8 +15,8 @@ COPY = """
 x_row = {x_row}
 out_row = {out_row}
 tile_live = live[:, None] & channel_live[None, :]
-moved = tl.load(x + x_row[:, None] + channel[None, :], mask=tile_live, other=0.0)
-tl.store(out + out_row[:, None] + (START + channel)[None, :], moved, mask=tile_live)
+moved = tl.load(x + x_row[:, None] + {loaded}[None, :], mask=tile_live, other=0.0)
+tl.store(out + out_row[:, None] + {stored}[None, :], moved, mask=tile_live)
 """
 
 # Each channel of the result reads one of the operand: {source}.
@@ -55,13 +55,27 @@ def emit_concat(context: Context) -> None:
     assert out is not None
     start = 0
     for x in context.operands:
-        _copy_into(context, x, out, start)
+        kernel = Kernel("concat", "Copy an operand into its slice of the channels of a concatenation.")
+        _copy(context, kernel, x, out, start, split=False)
         start += x.shape[-1]
 
 
-def _copy_into(context: Context, x: Buffer, out: Buffer, start: int) -> None:
-    kernel = Kernel("concat", "Copy an operand into its slice of the channels of a concatenation.")
-    rows, channels = rows_of(x), x.shape[-1]
+def emit_split(context: Context) -> None:
+    """One copy per result that is not read where it lies."""
+    op = context.anchor
+    assert isinstance(op, ops.Split)
+    start = 0
+    for count, out in zip(op.counts, context.outputs, strict=True):
+        if out is not None:
+            kernel = Kernel("split", "Copy a slice of the channels.")
+            _copy(context, kernel, context.operands[0], out, start, split=True)
+        start += count
+
+
+def _copy(context: Context, kernel: Kernel, x: Buffer, out: Buffer, start: int, *, split: bool) -> None:
+    """The channels that the smaller of both has, from START on in the larger: ``x`` where it is ``split``."""
+    rows, small = rows_of(x), out if split else x
+    channels = small.shape[-1]
     operand(kernel, "x", x)
     operand(kernel, "out", out)
     tile = _narrowed(context.tile, channels)
@@ -70,8 +84,10 @@ def _copy_into(context: Context, x: Buffer, out: Buffer, start: int) -> None:
     kernel.constant(BM=tile.m, BN=tile.n)
     kernel.write(TILE)
     kernel.write("\n".join(rows.decode()))
-    kernel.write(COPY.format(x_row=rows.offsets("x"), out_row=rows.offsets("out")))
-    context.add(kernel, rows.programs(tile.m, -(-channels // tile.n)), logical_bytes(x).scaled(2))
+    loaded, stored = ("(START + channel)", "channel") if split else ("channel", "(START + channel)")
+    offsets = {"x_row": rows.offsets("x"), "out_row": rows.offsets("out")}
+    kernel.write(COPY.format(**offsets, loaded=loaded, stored=stored))
+    context.add(kernel, rows.programs(tile.m, -(-channels // tile.n)), logical_bytes(small).scaled(2))
 
 
 def _narrowed(tile: Tile, channels: int) -> Tile:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
 
 from cnnc.codegen.kernel import Kernel
 from cnnc.codegen.launch import Launch, Programs
 from cnnc.codegen.library import Library
-from cnnc.ir import cost, ops
+from cnnc.ir import ops
 from cnnc.ir.ops import Op, Part
 from cnnc.ir.plan import Buffer, Step, Tile
+from cnnc.ir.roofline import Work, work_of
 from cnnc.ir.size import Size
 from cnnc.ir.types import Element, TensorType
-from cnnc.passes.tiles import Product, gathers, product_of
+from cnnc.passes.tiles import MATRIX_OPS, ROW_SUMS, Product, gathers, phases, product_of
 
+# Parts whose results are no tile of the kernel: sums over its rows, or slices of what the part before them gives.
+NO_TILE = (*ROW_SUMS, ops.BatchNormUpdate, ops.Split)
 DEFAULT_TILE = Tile(1, 1024, 1)  # of kernels that run over flat arrays
 
 
@@ -46,13 +52,25 @@ class Context:
         return tuple(len(self.step.inputs) + slot for slot in range(len(self.step.outputs)))
 
     @property
+    def main(self) -> int:
+        """The place of the part that shapes the kernel."""
+        return self.step.op.main if isinstance(self.step.op, ops.Fused) else 0
+
+    @property
     def anchor(self) -> Op:
-        return self.parts[0].op
+        return self.parts[self.main].op
+
+    @cached_property
+    def value_types(self) -> tuple[TensorType, ...]:
+        """Types of the group's values by number, its operands first."""
+        types = tuple(tensor_type(buffer) for buffer in self.inputs)
+        op = self.step.op
+        return op.value_types(types) if isinstance(op, ops.Fused) else (*types, *op.infer(*types))
 
     @property
     def operands(self) -> tuple[Buffer, ...]:
-        """The anchor's operands."""
-        return tuple(self.inputs[i] for i in self.parts[0].operands)
+        """The operands of an anchor that has no prologue."""
+        return tuple(self.inputs[i] for i in self.parts[self.main].operands)
 
     @property
     def inputs(self) -> tuple[Buffer, ...]:
@@ -67,20 +85,56 @@ class Context:
         """Types of the anchor's results."""
         return self.anchor.infer(*(tensor_type(buffer) for buffer in self.operands))
 
-    def product(self) -> Product:
-        """The loop nest of a matrix anchor."""
-        types = tuple(tensor_type(buffer) for buffer in self.operands)
-        return product_of(self.anchor, types, self.anchor_types, self.batch)
+    def product(self, index: int | None = None) -> Product:
+        """The loop nest of a matrix part, the anchor unless another is named."""
+        part = self.parts[self.main if index is None else index]
+        types = tuple(self.value_types[i] for i in part.operands)
+        return product_of(part.op, types, part.op.infer(*types), self.batch)
 
     @property
     def depthwise(self) -> bool:
-        """Whether a convolution filters each channel on its own."""
-        return ops.is_depthwise(self.anchor, self.operands[1].shape)
+        """Whether the anchor is a convolution that filters each channel on its own."""
+        part = self.parts[self.main]
+        return len(part.operands) > 1 and ops.is_depthwise(part.op, self.value_types[part.operands[1]].shape)
 
     @property
-    def gathers(self) -> bool:
-        """Whether one step of the matrix anchor spans several taps."""
-        return gathers(self.anchor, self.product(), self.tile)
+    def is_product(self) -> bool:
+        """Whether the anchor is a matrix product."""
+        return isinstance(self.anchor, MATRIX_OPS) and not self.depthwise
+
+    def gathers(self, index: int) -> bool:
+        """Whether one step of a matrix part spans several taps."""
+        return gathers(self.parts[index].op, self.product(index), self.tile)
+
+    @property
+    def phased(self) -> bool:
+        """Whether programs of the anchor each take the pixels of one phase of the stride, which share their taps."""
+        return self.is_product and phases(self.anchor) > 1 and not self.gathers(self.main)
+
+    @property
+    def rows_of_dgrad(self) -> bool:
+        """Whether the tile's pixels are those of a convolution's input."""
+        return isinstance(self.anchor, ops.ConvDgrad)
+
+    @property
+    def tile_shape(self) -> tuple[int, ...]:
+        """Shape of the value that a program holds a tile of: the last part's that is one, or what is summed."""
+        for part in reversed(self.parts):
+            if type(part.op) in NO_TILE:
+                continue
+            return part.op.infer(*(self.value_types[i] for i in part.operands))[0].shape
+        return self.value_types[self.parts[0].operands[0]].shape
+
+    @property
+    def first_column(self) -> str:
+        """The condition under which a program has the first of the tiles that share its rows, as text."""
+        return "pid % column_tiles == 0"
+
+    @property
+    def counters(self) -> Buffer:
+        if self.step.counters is None:
+            raise ValueError(f"step {self.step.name} is split but has no counters")
+        return self.buffers[self.step.counters]
 
     @property
     def tile(self) -> Tile:
@@ -93,14 +147,26 @@ class Context:
         return self.buffers[self.step.workspace]
 
     @property
+    def work(self) -> Work:
+        """The step's multiply-adds, and how much of each operand it reads."""
+        types = tuple(tensor_type(buffer) for buffer in self.inputs)
+        return work_of(self.step.op, types, self.step.op.infer(*types))
+
+    @property
     def flops(self) -> Size:
         """Twice the multiply-adds of the step."""
-        types = tuple(tensor_type(buffer) for buffer in self.inputs)
-        return Size(a=2 * cost.macs(self.step.op, types, self.step.op.infer(*types)))
+        return Size(a=2 * self.work.macs)
 
     def read(self) -> Size:
-        """Bytes of the step's operands, each buffer once."""
-        return total(self.inputs)
+        """Bytes of the step's operands, each buffer once; where a stride leaves gaps, without them."""
+        shares: dict[int, Fraction] = {}
+        for buffer, share in zip(self.inputs, self.work.shares, strict=True):
+            shares[buffer.id] = max(share, shares.get(buffer.id, share))
+        size = Size()
+        for index, share in shares.items():
+            whole = logical_bytes(self.buffers[index])
+            size += Size(a=math.ceil(whole.a * share), c=math.ceil(whole.c * share))
+        return size
 
     def written(self) -> Size:
         """Bytes of the step's results."""

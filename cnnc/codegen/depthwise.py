@@ -1,4 +1,4 @@
-"""Convolutions whose input channels each have filters of their own: no matrix to multiply, so tap by tap.
+"""Gradients of convolutions whose input channels each have filters of their own: no matrix, so tap by tap.
 
 Rows are pixels times images, columns channels of the result, as in a pool. Filter ``channel`` reads input
 channel ``channel // MULTIPLIER``; KRSC weights of one channel per group are ``[filter, tap]``.
@@ -7,22 +7,20 @@ channel ``channel // MULTIPLIER``; KRSC weights of one channel per group are ``[
 from __future__ import annotations
 
 from cnnc.codegen.context import Context
-from cnnc.codegen.conv import declare_window
 from cnnc.codegen.epilogue import chain_name, chain_text, finish
 from cnnc.codegen.kernel import Kernel
 from cnnc.codegen.pointwise import begin_tile, column_tiles
-from cnnc.codegen.pool import GRAD_TAP, WINDOW_TAP, indent
+from cnnc.codegen.pool import GRAD_TAP, indent
 from cnnc.codegen.rows import Rows, operand
+from cnnc.codegen.rules_conv import declare_window
 from cnnc.codegen.wgrad import launch_sum, sum_target
 from cnnc.ir import ops
 
-FPROP = """
-    x_row = h.to(tl.int64) * x_h + w.to(tl.int64) * x_w + n.to(tl.int64) * x_n
-    x_at = x + x_row[:, None] + (SOURCE)[None, :]
-    value = tl.load(x_at, mask=inside[:, None] & channel_live[None, :], other=0.0).to(tl.float32)
-    tap_weight = tl.load(weight + channel.to(tl.int64) * (R * S) + tap, mask=channel_live, other=0.0).to(tl.float32)
-    acc += value * tap_weight[None, :]
-"""
+# The pixel (h, w) that a tap of output (p, q) reads.
+WINDOW_TAP = """\
+h = p * STRIDE_H - PAD_TOP + tap // S * DILATION_H
+w = q * STRIDE_W - PAD_LEFT + tap % S * DILATION_W
+inside = live & (h >= 0) & (h < H) & (w >= 0) & (w < W)"""
 
 DGRAD = """
     dy_row = p.to(tl.int64) * dy_h + q.to(tl.int64) * dy_w + n.to(tl.int64) * dy_n
@@ -59,28 +57,6 @@ value = tl.load(x_at, mask=inside[:, None] & channel_live[None, :], other=0.0).t
 def _source(multiplier: int) -> str:
     """The input channel of a filter, as text; without a division that would hide that addresses are contiguous."""
     return "channel" if multiplier == 1 else "channel // MULTIPLIER"
-
-
-def emit_depthwise(context: Context) -> None:
-    """y = the sum over taps of x times its channel's weight."""
-    op = context.anchor
-    assert isinstance(op, ops.Conv)
-    x, w = context.operands
-    filters = w.shape[0]
-    summary = f"Depthwise convolution, tap by tap.{chain_text(context, 1)}"
-    kernel = Kernel(chain_name(context, "depthwise_fprop"), summary)
-    rows = Rows(op.window.output((x.shape[0], x.shape[1])))
-    operand(kernel, "x", x)
-    kernel.pointer("weight", w)
-    begin_tile(context, kernel, rows, filters)
-    kernel.counts(H=x.shape[0], W=x.shape[1])
-    declare_window(kernel, op.window)
-    multiplier = filters // op.groups
-    kernel.constant(MULTIPLIER=multiplier)
-    kernel.write("acc = tl.full((BM, BN), 0.0, tl.float32)")
-    body = WINDOW_TAP + FPROP.replace("SOURCE", _source(multiplier))
-    kernel.body.append("for tap in range(R * S):\n" + body)
-    _end(context, kernel, rows, filters)
 
 
 def emit_depthwise_dgrad(context: Context) -> None:
@@ -142,6 +118,6 @@ def _wgrad_loop(rows: Rows, taps: int, source: str) -> str:
     body = ["rows = (split * trips + trip) * BM + tl.arange(0, BM)", *rows.decode(), WGRAD_ROWS.strip("\n")]
     for place in range(taps):
         # A tap beyond the last is summed like any other, and not stored.
-        body += [f"tap = first + {place}", *(line.removeprefix("    ") for line in WINDOW_TAP.splitlines())]
+        body += [f"tap = first + {place}", WINDOW_TAP]
         body += [WGRAD_TAP.replace("SOURCE", source).strip("\n"), f"acc{place} += dy_tile * value"]
     return "for trip in range(trips):\n" + indent("\n".join(body))

@@ -11,22 +11,19 @@ from cnnc.codegen.channel import (
     emit_concat,
     emit_maxout,
     emit_maxout_grad,
+    emit_split,
 )
 from cnnc.codegen.context import Context
-from cnnc.codegen.conv import emit_conv, emit_conv_dgrad
-from cnnc.codegen.depthwise import emit_depthwise, emit_depthwise_dgrad, emit_depthwise_wgrad
+from cnnc.codegen.depthwise import emit_depthwise_dgrad, emit_depthwise_wgrad
+from cnnc.codegen.group import emit_group
 from cnnc.codegen.launch import Launch, LaunchTable, Module
 from cnnc.codegen.library import Library
-from cnnc.codegen.linear import emit_linear, emit_linear_dgrad
 from cnnc.codegen.loss import emit_batch_mean, emit_cross_entropy
 from cnnc.codegen.lrn import emit_lrn, emit_lrn_grad
-from cnnc.codegen.pointwise import emit_flatten, emit_pointwise, emit_unflatten
+from cnnc.codegen.pointwise import emit_flatten, emit_unflatten
 from cnnc.codegen.pool import (
-    emit_global_avg_pool,
     emit_global_avg_pool_grad,
-    emit_max_pool,
     emit_max_pool_grad,
-    emit_sum_or_avg_pool,
     emit_sum_or_avg_pool_grad,
 )
 from cnnc.codegen.rowwise import emit_rbf, emit_rbf_grad, emit_softmax, emit_softmax_grad
@@ -38,7 +35,6 @@ from cnnc.codegen.space import (
     emit_upsample_grad,
     emit_zero_pad,
 )
-from cnnc.codegen.sums import emit_bn_reduce, emit_channel_sum, emit_stats
 from cnnc.codegen.vectors import (
     emit_binarize,
     emit_bn_update,
@@ -59,21 +55,21 @@ from cnnc.passes.tiles import INTERPRET
 
 # How each op's kernels are written; a fused group is written by its anchor's row.
 EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
-    ops.Conv: emit_conv,
-    ops.ConvDgrad: emit_conv_dgrad,
+    ops.Conv: emit_group,
+    ops.ConvDgrad: emit_group,
     ops.ConvWgrad: emit_conv_wgrad,
-    ops.Linear: emit_linear,
-    ops.LinearDgrad: emit_linear_dgrad,
+    ops.Linear: emit_group,
+    ops.LinearDgrad: emit_group,
     ops.LinearWgrad: emit_linear_wgrad,
     ops.Rbf: emit_rbf,
     ops.RbfGrad: emit_rbf_grad,
-    ops.MaxPool: emit_max_pool,
+    ops.MaxPool: emit_group,
     ops.MaxPoolGrad: emit_max_pool_grad,
-    ops.AvgPool: emit_sum_or_avg_pool,
+    ops.AvgPool: emit_group,
     ops.AvgPoolGrad: emit_sum_or_avg_pool_grad,
-    ops.SumPool: emit_sum_or_avg_pool,
+    ops.SumPool: emit_group,
     ops.SumPoolGrad: emit_sum_or_avg_pool_grad,
-    ops.GlobalAvgPool: emit_global_avg_pool,
+    ops.GlobalAvgPool: emit_group,
     ops.GlobalAvgPoolGrad: emit_global_avg_pool_grad,
     ops.ZeroPad: emit_zero_pad,
     ops.Crop: emit_crop,
@@ -81,33 +77,33 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.PadShortcutGrad: emit_pad_shortcut_grad,
     ops.Upsample: emit_upsample,
     ops.UpsampleGrad: emit_upsample_grad,
-    ops.BatchNorm: emit_pointwise,
-    ops.BatchNormStats: emit_stats,
+    ops.BatchNorm: emit_group,
+    ops.BatchNormStats: emit_group,
     ops.BatchNormUpdate: emit_bn_update,
-    ops.BatchNormReduce: emit_bn_reduce,
-    ops.BatchNormInputGrad: emit_pointwise,
+    ops.BatchNormReduce: emit_group,
+    ops.BatchNormInputGrad: emit_group,
     ops.FoldScale: emit_fold_scale,
     ops.FoldShift: emit_fold_shift,
-    ops.BiasAdd: emit_pointwise,
-    ops.PositionBias: emit_pointwise,
-    ops.Activation: emit_pointwise,
-    ops.ActivationGrad: emit_pointwise,
-    ops.PRelu: emit_pointwise,
-    ops.PReluGrad: emit_pointwise,
-    ops.PReluSlopeGrad: emit_pointwise,
-    ops.Identity: emit_pointwise,
-    ops.Scale: emit_pointwise,
-    ops.ChannelScale: emit_pointwise,
-    ops.Mul: emit_pointwise,
-    ops.Add: emit_pointwise,
-    ops.Dropout: emit_pointwise,
+    ops.BiasAdd: emit_group,
+    ops.PositionBias: emit_group,
+    ops.Activation: emit_group,
+    ops.ActivationGrad: emit_group,
+    ops.PRelu: emit_group,
+    ops.PReluGrad: emit_group,
+    ops.PReluSlopeGrad: emit_group,
+    ops.Identity: emit_group,
+    ops.Scale: emit_group,
+    ops.ChannelScale: emit_group,
+    ops.Mul: emit_group,
+    ops.Add: emit_group,
+    ops.Dropout: emit_group,
     ops.Flatten: emit_flatten,
     ops.Unflatten: emit_unflatten,
     ops.Softmax: emit_softmax,
     ops.SoftmaxGrad: emit_softmax_grad,
     ops.CrossEntropy: emit_cross_entropy,
     ops.BatchMean: emit_batch_mean,
-    ops.ChannelSum: emit_channel_sum,
+    ops.ChannelSum: emit_group,
     ops.BatchSum: emit_batch_sum,
     ops.MaskWeight: emit_mask_weight,
     ops.Binarize: emit_binarize,
@@ -116,6 +112,7 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.Zeros: emit_zeros,
     ops.Concat: emit_concat,
     ops.ChannelSlice: emit_channel_slice,
+    ops.Split: emit_split,
     ops.ChannelShuffle: emit_channel_shuffle,
     ops.Maxout: emit_maxout,
     ops.MaxoutGrad: emit_maxout_grad,
@@ -127,7 +124,7 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
 
 # The same where each channel is filtered on its own.
 DEPTHWISE: Mapping[type[ops.Op], Callable[[Context], None]] = {
-    ops.Conv: emit_depthwise,
+    ops.Conv: emit_group,
     ops.ConvDgrad: emit_depthwise_dgrad,
     ops.ConvWgrad: emit_depthwise_wgrad,
 }

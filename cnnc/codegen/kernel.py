@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cnnc.codegen.launch import Argument, Integer, Launch, Pointer, Programs, Runtime
@@ -25,6 +27,7 @@ class Kernel:
     constants: dict[str, Constant] = field(default_factory=dict)
     helpers: list[str] = field(default_factory=list)
     body: list[str] = field(default_factory=list)
+    depth: int = 0  # of the loops that lines are written in
 
     def pointer(self, name: str, buffer: Buffer) -> str:
         """Declare a pointer parameter; gives its name, with a counter if the name is taken."""
@@ -65,8 +68,18 @@ class Kernel:
         self.constants.update(values)
 
     def write(self, text: str) -> None:
-        """Add lines to the body."""
-        self.body.append(textwrap.dedent(text).strip("\n"))
+        """Add lines to the body, in the loops that are open."""
+        self.body.append(textwrap.indent(textwrap.dedent(text).strip("\n"), "    " * self.depth))
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """A loop or condition around what is written inside."""
+        self.write(head)
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
 
     def text(self, name: str) -> str:
         """The kernel as Python source under this name."""

@@ -111,11 +111,16 @@ def argument_type(argument: Argument, buffers: Mapping[int, Buffer]) -> str:
     return RUNTIME_TYPES.get(argument.name, "fp32")
 
 
-def divisible_by_16(argument: Argument) -> bool:
-    """Whether the compiler may assume it at every N: buffers are aligned, strides by their terms."""
+def divisible_by_16(argument: Argument, buffers: Mapping[int, Buffer]) -> bool:
+    """Whether the compiler may assume it at every N: addresses in bytes, strides in elements, by their terms.
+
+    Memory is aligned, but a slice of channels begins anywhere inside it.
+    """
     if isinstance(argument, Pointer):
-        return True
-    if isinstance(argument, Integer) and argument.hint:
+        buffer = buffers[argument.buffer]
+        value = buffer.offset + buffer.origin.scaled(buffer.item_bytes)
+    elif isinstance(argument, Integer) and argument.hint:
         value = argument.value
-        return value.a % 16 == 0 and value.b % 16 == 0 and value.c % 16 == 0
-    return False
+    else:
+        return False
+    return all(term % 16 == 0 for term in (value.a, value.b, value.c))

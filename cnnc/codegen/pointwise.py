@@ -1,9 +1,8 @@
-"""Kernels of one element at a time, and of those that only move elements."""
+"""Kernels that move elements between an image and a vector, and the plain tile that others begin with."""
 
 from __future__ import annotations
 
 from cnnc.codegen.context import Context
-from cnnc.codegen.epilogue import chain_name, finish
 from cnnc.codegen.kernel import Kernel
 from cnnc.codegen.rows import Rows, operand, rows_of
 from cnnc.ir.plan import Buffer
@@ -28,22 +27,6 @@ def begin_tile(context: Context, kernel: Kernel, rows: Rows, channels: int) -> N
 
 def column_tiles(context: Context, channels: int) -> int:
     return -(-channels // context.tile.n)
-
-
-def emit_pointwise(context: Context) -> None:
-    """A chain of pointwise ops, batch norm among them, each operand read once."""
-    name = chain_name(context)
-    example = first_batched(context)
-    rows, channels = rows_of(example), example.shape[-1]
-    kernel = Kernel(name, f"Pointwise over [rows, channels]: {name.replace('_', ' ')}.")
-    begin_tile(context, kernel, rows, channels)
-    finish(context, kernel, rows, [])
-    context.add(kernel, rows.programs(context.tile.m, column_tiles(context, channels)))
-
-
-def first_batched(context: Context) -> Buffer:
-    """An operand with the shape of the tile."""
-    return next(buffer for buffer in context.operands if buffer.batched)
 
 
 def emit_flatten(context: Context) -> None:

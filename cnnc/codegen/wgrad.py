@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from cnnc.codegen.context import Context
-from cnnc.codegen.conv import declare_window
 from cnnc.codegen.kernel import Kernel, fixed
 from cnnc.codegen.rows import Rows, operand, rows_of
+from cnnc.codegen.rules_conv import declare_window
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer
 from cnnc.ir.size import Size
@@ -93,7 +93,7 @@ def emit_conv_wgrad(context: Context) -> None:
     assert isinstance(op, ops.ConvWgrad)
     dy, x = context.operands
     tile, groups = context.tile, op.groups
-    gathers = context.gathers
+    gathers = context.gathers(context.main)
     how = "columns run over taps and channels" if gathers else "columns are channels of one tap"
     kernel = Kernel("conv_wgrad_gather" if gathers else "conv_wgrad", f"Gradient of a convolution's weight; {how}.")
     rows = Rows((dy.shape[0], dy.shape[1]))

@@ -31,6 +31,7 @@ class Space(enum.Enum):
     INPUT = "input"  # given by the caller, one array each, dense in ``axes`` order
     OUTPUT = "output"  # handed to the caller, likewise
     WORK = "work"  # the arena of one run: activations, gradients, workspaces
+    COUNTERS = "counters"  # zero between steps, which all share them: how many programs of a kernel have finished
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Buffer:
     ``axes`` is the storage order, outermost first, a permutation of logical axis letters: images
     ``NHWC`` or ``HWNC``, label maps ``NHW``, vectors ``NC``, labels ``N``, unbatched arrays digits ``0123``.
     ``halo`` is zero padding kept around an image (top, bottom, left, right); ``channels`` is the
-    stride of a pixel in elements, >= the logical channels. A ``view`` is another shape of another
-    buffer's memory; the caller's array is the buffer of its name that is none.
+    stride of a pixel in elements, >= the logical channels. A ``view`` lies in another buffer's memory, whose
+    offset, size and halo it has: as another shape, or as the channels from ``first`` on; the caller's array is the
+    buffer of its name that is none.
     """
 
     id: int
@@ -55,6 +57,7 @@ class Buffer:
     size: Size  # bytes, a multiple of ALIGN_BYTES at every N
     halo: tuple[int, int, int, int] = (0, 0, 0, 0)
     channels: int = 0
+    first: int = 0
     view: bool = False
 
     @property
@@ -88,11 +91,16 @@ class Buffer:
 
     @property
     def origin(self) -> Size:
-        """Elements from the buffer's start to pixel (0, 0) of image 0, past the halo."""
+        """Elements from ``offset`` to this buffer's first channel of pixel (0, 0) of image 0, past the halo."""
         if not any(self.halo):
-            return Size()
+            return Size(c=self.first)
         strides = dict(zip(self.logical_axes, self.strides, strict=True))
-        return strides["H"].scaled(self.halo[0]) + strides["W"].scaled(self.halo[2])
+        return strides["H"].scaled(self.halo[0]) + strides["W"].scaled(self.halo[2]) + Size(c=self.first)
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether a pixel (or vector) has more channels than this buffer's."""
+        return "C" in self.axes and self.channels > self.shape[-1]
 
     def _stored_extents(self) -> dict[str, int]:
         """Extent of each stored axis but the batch."""
@@ -127,7 +135,7 @@ class Step:
     """One fused group: an op, the buffers it reads by operand slot and writes by output slot.
 
     An output nobody reads has no buffer (None) and is not computed. ``workspace`` holds partial
-    results between the launches of one step (split reductions).
+    results of programs that share a sum; ``counters`` tell which of them is the last and joins these.
     """
 
     name: str
@@ -137,6 +145,7 @@ class Step:
     layers: tuple[str, ...]
     tile: Tile | None = None
     workspace: int | None = None
+    counters: int | None = None
     span: Span | None = None
 
 

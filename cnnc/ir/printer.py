@@ -37,7 +37,13 @@ def _buffer(buffer: Buffer) -> str:
     halo = f" halo={','.join(map(str, buffer.halo))}" if any(buffer.halo) else ""
     shape = "x".join(["N"] * buffer.batched + [str(extent) for extent in buffer.shape]) or "1"
     place = f"{buffer.space.value} + {buffer.offset}, {buffer.size} bytes"
-    return f"{buffer.name}: {buffer.dtype} {shape} {buffer.axes}{halo} at {place}"
+    return f"{buffer.name}: {buffer.dtype} {shape} {buffer.axes}{halo} at {place}{_slice(buffer)}"
+
+
+def _slice(buffer: Buffer) -> str:
+    if not buffer.is_slice:
+        return ""
+    return f", channels {buffer.first}:{buffer.first + buffer.shape[-1]} of {buffer.channels}"
 
 
 def _step(step: Step) -> str:
@@ -45,4 +51,5 @@ def _step(step: Step) -> str:
     inputs = ", ".join(f"#{index}" for index in step.inputs)
     tile = f" tile={step.tile.m}x{step.tile.n}x{step.tile.k}" if step.tile else ""
     workspace = f" workspace=#{step.workspace}" if step.workspace is not None else ""
-    return f"{step.name}: {outputs} = {step.op.name}({inputs}){tile}{workspace}"
+    counters = f" counters=#{step.counters}" if step.counters is not None else ""
+    return f"{step.name}: {outputs} = {step.op.name}({inputs}){tile}{workspace}{counters}"

@@ -10,7 +10,9 @@ from cnnc.ir.params import Arena, ParamSpec
 from cnnc.ir.plan import ALIGN_BYTES, Buffer, Space
 from cnnc.ir.size import Size
 from cnnc.ir.types import ITEM_BYTES, Element, resolve
-from cnnc.passes.layout import NO_HALO, axes_of, halos
+from cnnc.ir.window import Pad
+from cnnc.passes.layout import NO_HALO, axes_of, halos, widest
+from cnnc.passes.places import Places
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,27 @@ class BufferTable:
         self.users = graph.users()
         self.outputs = {value: name for name, value in graph.outputs.items()}
         self.constant = constants(graph)
-        self.root = views(graph, set(self.outputs))
+        self.places = Places(graph)
+        self._output_of = {self.places.of(value).root: value for value in self.outputs}
         self.buffers: list[Buffer] = []
         self.ids: dict[Value, int] = {}
+        self._roots: dict[int, int] = {}  # of those that lie in another's memory
         self._halos = self._halos_by_root()
         for node in graph.walk():
             for index in range(len(node.types)):
                 value = node.value(index)
                 if value in self.users or value in self.outputs or isinstance(node.op, ops.Input):
-                    self._add(node, value)
+                    self._add(value)
         self._values = len(self.buffers)
 
-    def is_view(self, node: Node) -> bool:
-        """Whether a node needs no step, since its output is its operand's memory."""
-        return self.root.get(node.value(), node.value()) != node.value()
+    def root(self, index: int) -> int:
+        """The buffer whose memory a buffer lies in: most often itself."""
+        return self._roots.get(index, index)
+
+    def written(self, node: Node) -> tuple[int | None, ...]:
+        """The buffers that a node's step writes, by output slot."""
+        values = map(node.value, range(len(node.types)))
+        return tuple(self.ids.get(value) if self.places.is_computed(value) else None for value in values)
 
     def workspace(self, name: str, size: Size) -> int:
         """A buffer for partial results of one step, of the batch or of each image; returns its id."""
@@ -60,6 +69,13 @@ class BufferTable:
         batched, axes = (True, "NC") if size.a else (False, "0")
         shape = ((nbytes.a or nbytes.c) // ITEM_BYTES[dtype],)
         self.buffers.append(Buffer(len(self.buffers), name, Space.WORK, dtype, shape, batched, axes, Size(), nbytes))
+        return len(self.buffers) - 1
+
+    def counters(self, name: str, count: int) -> int:
+        """A buffer of counters for one step; those of all steps are the same memory."""
+        size = aligned(Size(c=4 * count))
+        place = len(self.buffers), name, Space.COUNTERS, "int32", (count,), False, "0", Size(), size
+        self.buffers.append(Buffer(*place))
         return len(self.buffers) - 1
 
     def drop_workspaces(self) -> None:
@@ -71,33 +87,34 @@ class BufferTable:
         result = list(self.buffers)
         for index, offset in offsets.items():
             result[index] = replace(result[index], offset=offset)
-        for value, root in self.root.items():
-            if value in self.ids:
-                result[self.ids[value]] = replace(result[self.ids[value]], offset=result[self.ids[root]].offset)
+        for index, root in self._roots.items():
+            result[index] = replace(result[index], offset=result[root].offset)
         return tuple(result)
 
     # -- one buffer -------------------------------------------------------------------------------
 
-    def _add(self, node: Node, value: Value) -> None:
-        root = self.root.get(value, value)
-        if root not in self.ids and root != value:
-            self._add(self.graph[root.node], root)
+    def _add(self, value: Value) -> None:
+        place = self.places.of(value)
         if value in self.ids:
             return
+        if place.root != value:
+            self._add(place.root)
         kind = self.graph.type_of(value)
-        space, name = self._space(root, value)
+        space, name = self._space(place.root, value)
         # Fixed parameters have no copy in the compute dtype: kernels round what they load.
         dtype = resolve(Element.ACC if space is Space.STATE else kind.element, self.dtype)
-        halo = (
-            self._halos.get(root, NO_HALO) if space in (Space.WORK, Space.INPUT) and len(kind.shape) == 3 else NO_HALO
-        )
-        channels = kind.shape[-1] if kind.batched and kind.shape else 0
+        halo = NO_HALO
+        if space in (Space.WORK, Space.INPUT) and len(kind.shape) == 3:
+            halo = self._halos.get(place.root, NO_HALO)
+        channels = self.graph.type_of(place.root).shape[-1] if kind.batched and kind.shape else 0
         axes = axes_of(kind, space, self.target)
-        place = len(self.buffers), name, space, dtype, kind.shape, kind.batched, axes, Size(), Size()
-        buffer = Buffer(*place, halo, channels, view=value != self._known(root))
+        given = len(self.buffers), name, space, dtype, kind.shape, kind.batched, axes, Size(), Size()
+        buffer = Buffer(*given, halo, channels, place.first, view=value != self._known(place.root))
         size = aligned(buffer.elements.scaled(buffer.item_bytes))
         self.buffers.append(replace(buffer, size=size, offset=self._fixed_offset(space, name, dtype)))
         self.ids[value] = buffer.id
+        if place.root != value:
+            self._roots[buffer.id] = self.ids[place.root]
 
     def _space(self, root: Value, value: Value) -> tuple[Space, str]:
         output = self.outputs.get(self._known(root))
@@ -114,8 +131,7 @@ class BufferTable:
 
     def _known(self, root: Value) -> Value:
         """The value that a piece of memory is known by: the output that lies there, else its root."""
-        group = [value for value, other in self.root.items() if other == root]
-        return next((value for value in group if value in self.outputs), root)
+        return self._output_of.get(root, root)
 
     def _check_stored(self, spec: ParamSpec) -> None:
         """All plans read one arena: a leaf that wants another order of elements is a bug in a pass."""
@@ -137,11 +153,17 @@ class BufferTable:
             return Size(c=self.arenas.state.offset(name) * ITEM_BYTES[dtype])
         return Size()
 
-    def _halos_by_root(self) -> dict[Value, tuple[int, int, int, int]]:
-        """Halos, but none where views share the memory and would see it."""
-        viewed = {root for value, root in self.root.items() if root != value}
-        found = halos(self.graph, self.target)
-        return {value: pad for value, pad in found.items() if self.root.get(value, value) not in viewed}
+    def _halos_by_root(self) -> dict[Value, Pad]:
+        """The widest halo among what shares memory, but none where a vector would see it."""
+        result: dict[Value, Pad] = {}
+        for value, pad in halos(self.graph, self.target).items():
+            root = self.places.of(value).root
+            result[root] = widest(result.get(root, NO_HALO), pad)
+        for node in self.graph.walk():
+            for index, kind in enumerate(node.types):
+                if len(kind.shape) != 3:
+                    result.pop(self.places.of(node.value(index)).root, None)
+        return result
 
 
 def constants(graph: Graph) -> set[str]:
@@ -152,24 +174,3 @@ def constants(graph: Graph) -> set[str]:
         if fed or isinstance(node.op, ops.Parameter):
             constant.add(node.name)
     return constant
-
-
-def views(graph: Graph, outputs: set[Value]) -> dict[Value, Value]:
-    """Flattened 1x1 images (and their inverse) by the value whose memory they share.
-
-    Where a caller's array would have to be both input and output, the op stays a copy.
-    """
-    root: dict[Value, Value] = {}
-    taken = set(outputs)  # roots whose memory is handed over already
-    for node in graph.walk():
-        if not isinstance(node.op, ops.Flatten | ops.Unflatten):
-            continue
-        image = node.types[0] if isinstance(node.op, ops.Unflatten) else graph.type_of(node.operands[0])
-        source = root.get(node.operands[0], node.operands[0])
-        output = node.value() in outputs
-        handed_over = output and (isinstance(graph[source.node].op, ops.LEAVES) or source in taken)
-        if image.shape[:2] == (1, 1) and not handed_over:
-            root[node.value()] = source
-            if output:
-                taken.add(source)
-    return root

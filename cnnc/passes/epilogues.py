@@ -24,7 +24,6 @@ TILE_ANCHORS: tuple[type[ops.Op], ...] = (
     ops.PadShortcutGrad,
     ops.Upsample,
     ops.UpsampleGrad,
-    ops.ChannelSlice,
     ops.ChannelShuffle,
     ops.Maxout,
     ops.MaxoutGrad,

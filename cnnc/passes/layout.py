@@ -36,9 +36,10 @@ def halos(graph: Graph, target: str) -> dict[Value, Pad]:
         if slot is None or not isinstance(op, ops.Conv | ops.ConvWgrad):
             continue
         value = node.operands[slot]
-        result[value] = _widest(result.get(value, NO_HALO), op.window.pad)
+        result[value] = widest(result.get(value, NO_HALO), op.window.pad)
     return {value: pad for value, pad in result.items() if any(pad)}
 
 
-def _widest(a: Pad, b: Pad) -> Pad:
+def widest(a: Pad, b: Pad) -> Pad:
+    """The wider of two borders on each side."""
     return max(a[0], b[0]), max(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cnnc.ir import ops
-from cnnc.ir.graph import Graph, Node, Value
+from cnnc.ir.graph import Graph, Node
 from cnnc.ir.params import Arena
 from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
 from cnnc.ir.size import Size
 from cnnc.ir.types import Element, resolve
 from cnnc.passes.buffers import Arenas, BufferTable
 from cnnc.passes.memory import Request, pack
-from cnnc.passes.tiles import choose_tile, workspace_bytes
+from cnnc.passes.tiles import choose_tile, counter_count, slice_is_aligned, workspace_bytes
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def _schedule(table: BufferTable, bucket: Bucket) -> Schedule:
     prepare: list[Step] = []
     steps: list[Step] = []
     for node in table.graph.walk():
-        if isinstance(node.op, ops.LEAVES) or table.is_view(node):
+        if isinstance(node.op, ops.LEAVES) or table.places.is_view(node):
             continue
         (prepare if node.name in table.constant else steps).append(_step(table, node, bucket))
     const_offsets, const = _stack(table)
@@ -50,18 +50,24 @@ def _schedule(table: BufferTable, bucket: Bucket) -> Schedule:
 
 def _step(table: BufferTable, node: Node, bucket: Bucket) -> Step:
     operands = tuple(table.graph.type_of(value) for value in node.operands)
+    inputs = tuple(table.ids[value] for value in node.operands)
+    outputs = table.written(node)
     tile = None
     if table.target != "cpu":
-        tile = choose_tile(node.op, operands, node.types, bucket.typical, table.target, table.dtype)
-    workspace = None
+        touched = [table.buffers[index] for index in (*inputs, *outputs) if index is not None]
+        aligned = all(slice_is_aligned(buffer) for buffer in touched)
+        tile = choose_tile(
+            node.op, operands, node.types, bucket.typical, table.target, table.dtype, aligned=aligned
+        )
+    workspace = counters = None
     if tile is not None:
         size = workspace_bytes(node.op, operands, node.types, tile)
         workspace = table.workspace(f"{node.name}.workspace", size) if size != Size() else None
+        count = counter_count(node.op, operands, node.types, tile)
+        counters = table.counters(f"{node.name}.counters", count) if count else None
     parts = node.op.parts if isinstance(node.op, ops.Fused) else ()
     layers = tuple(dict.fromkeys(part.layer for part in parts if part.layer)) or ((node.layer,) if node.layer else ())
-    inputs = tuple(table.ids[value] for value in node.operands)
-    outputs = tuple(table.ids.get(node.value(index)) for index in range(len(node.types)))
-    return Step(node.name, node.op, inputs, outputs, layers, tile, workspace, node.span)
+    return Step(node.name, node.op, inputs, outputs, layers, tile, workspace, counters, node.span)
 
 
 def _stack(table: BufferTable) -> tuple[dict[int, Size], Size]:
@@ -77,22 +83,16 @@ def _stack(table: BufferTable) -> tuple[dict[int, Size], Size]:
 
 def _pack(table: BufferTable, steps: list[Step], bucket: Bucket) -> tuple[dict[int, Size], Size]:
     """Offsets of WORK buffers by the steps between which each is live; a view keeps its root alive."""
-    roots = _roots(table)
     spans: dict[int, tuple[int, int]] = {}
     for position, step in enumerate(steps):
         touched = [*step.inputs, *(i for i in step.outputs if i is not None)]
         for index in touched + ([step.workspace] if step.workspace is not None else []):
-            root = roots.get(index, index)
+            root = table.root(index)
             if table.buffers[root].space is Space.WORK:
                 spans[root] = (spans.get(root, (position, 0))[0], position)
     requests = [Request(table.buffers[index].size, first, last) for index, (first, last) in spans.items()]
     offsets, total = pack(requests, bucket.low, bucket.high, bucket.typical)
     return dict(zip(spans, offsets, strict=True)), total
-
-
-def _roots(table: BufferTable) -> dict[int, int]:
-    ids: dict[Value, int] = table.ids
-    return {ids[value]: ids[root] for value, root in table.root.items() if value in ids}
 
 
 def arena_plan(op: ops.SgdUpdate | ops.CastArena, arenas: Arenas, model: str, target: str, dtype: str) -> Plan:

@@ -45,8 +45,13 @@ class Roofline:
         for value, share in zip(operands, work.shares, strict=True):
             shares[value] = max(share, shares.get(value, share))
         loaded = sum(math.ceil(share * self._bytes(value)) for value, share in shares.items())
-        stored = sum(self._bytes(value) for value in results if value in self._read)
+        stored = sum(self._bytes(value) for value in results if value in self._read and self._is_computed(op, value))
+        if isinstance(op, ops.Split):
+            loaded = stored  # what is read where it lies, the kernel leaves alone
         return Cost(loaded + stored, 2 * self.n * work.macs)
+
+    def _is_computed(self, op: ops.Op, value: Value) -> bool:
+        return not isinstance(op, ops.Split) or self._places.is_computed(value)
 
     def costs(self) -> dict[str, Cost]:
         """Costs of all nodes that take a kernel at each run."""

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 from cnnc.ir import ops
-from cnnc.ir.plan import ALIGN_BYTES, Tile
+from cnnc.ir.plan import ALIGN_BYTES, Buffer, Tile
 from cnnc.ir.size import Size
 from cnnc.ir.types import TensorType
 
@@ -29,17 +29,20 @@ ALIGNED = 16  # Triton knows of an integer at most that it is a multiple of 16
 WGRADS = (ops.ConvWgrad, ops.LinearWgrad)
 MATRIX_OPS = (ops.Conv, ops.ConvDgrad, ops.Linear, ops.LinearDgrad, *WGRADS)
 # Channel vectors summed over rows, and how many such sums each keeps.
-ROW_SUMS: dict[type[ops.Op], int] = {ops.BatchNormStats: 2, ops.BatchNormReduce: 2, ops.ChannelSum: 1}
+ROW_SUMS: dict[type[ops.Op], int] = {ops.BatchNormStats: 3, ops.BatchNormReduce: 2, ops.ChannelSum: 1}
 ROWWISE = (ops.Softmax, ops.SoftmaxGrad, ops.CrossEntropy, ops.Rbf, ops.RbfGrad)
 # Ops whose result has other channels than their first operand; a tile is one of the result.
 CHANNEL_OPS = (
     ops.Concat,
     ops.ChannelSlice,
+    ops.Split,
     ops.Maxout,
     ops.MaxoutGrad,
     ops.PadShortcut,
     ops.PadShortcutGrad,
 )
+# Parts that need registers of their own for every element, beside a product's accumulator.
+HEAVY_PARTS = (ops.Dropout, ops.MaxPool, ops.AvgPool, ops.SumPool)
 WITHOUT_TILE = (
     ops.SgdUpdate,
     ops.CastArena,
@@ -110,30 +113,47 @@ def _plain_product(op: ops.Op, operands: Types, results: Types, n: int) -> Produ
     return Product(pixels * n, columns, depth, depth)
 
 
-def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str, dtype: str) -> Tile | None:
+def choose_tile(
+    op: ops.Op, operands: Types, results: Types, n: int, target: str, dtype: str, *, aligned: bool = True
+) -> Tile | None:
     """The tile of a step's kernel for a batch of about n; None where the kernel has no choice.
 
-    ``target`` is ``interpret`` or a GPU (``sm_90``, ``gfx942``); ``dtype`` the compute dtype.
+    ``target`` is ``interpret`` or a GPU (``sm_90``, ``gfx942``); ``dtype`` the compute dtype. Rows that are slices of
+    longer ones may not be ``aligned`` whatever their own channels.
     """
-    draws = isinstance(op, ops.Fused) and any(isinstance(part.op, ops.Dropout) for part in op.parts)
-    op, operands, results = anchor_of(op, operands, results)
+    anchor, read, made = anchor_of(op, operands, results)
+    tile = _anchor_tile(anchor, read, made, n, target, dtype, aligned)
+    if tile is None or not isinstance(op, ops.Fused) or target == INTERPRET:
+        return tile
+    if isinstance(anchor, MATRIX_OPS) and any(isinstance(part.op, HEAVY_PARTS) for part in op.parts):
+        tile = _with_room(tile)
+    if _sums(op) and type(anchor) not in ROW_SUMS:
+        rows = math.prod(made[0].shape[:-1]) * n
+        programs = -(-made[0].shape[-1] // tile.n) * phases(anchor)
+        tile = replace(tile, splits=_splits(programs, rows, tile.m))
+    return tile
+
+
+def _anchor_tile(
+    op: ops.Op, operands: Types, results: Types, n: int, target: str, dtype: str, aligned: bool
+) -> Tile | None:
     if isinstance(op, WITHOUT_TILE):
         return None
     depthwise = len(operands) > 1 and ops.is_depthwise(op, operands[1].shape)
     if isinstance(op, MATRIX_OPS) and not depthwise:
         product = product_of(op, operands, results, n)
+        product = replace(product, aligned=product.aligned and aligned)
         if target == INTERPRET:
             return _interpreted_product(op, product)
         if isinstance(op, WGRADS):
             return _wgrad_tile(op, product, dtype)
-        tile = _product_tile(op, product, dtype, target)
-        return _with_room(tile) if draws else tile
+        return _product_tile(op, product, dtype, target)
     rows = math.prod(results[0].shape[:-1]) * n if results[0].batched else math.prod(operands[0].shape[:-1]) * n
     channels = operands[0].shape[-1]
     if isinstance(op, ops.ConvWgrad):
         return _depthwise_wgrad_tile(op, rows, channels, target)
     if isinstance(op, CHANNEL_OPS) or depthwise:
-        return _pointwise_tile(rows, results[0].shape[-1], target)
+        return _pointwise_tile(rows, results[0].shape[-1], target, aligned)
     if isinstance(op, ops.BatchSum):
         return _batch_sum_tile(operands[0].count, n, target)
     if type(op) in ROW_SUMS:
@@ -141,24 +161,65 @@ def choose_tile(op: ops.Op, operands: Types, results: Types, n: int, target: str
     if isinstance(op, ROWWISE):
         summed = operands[1] if isinstance(op, ops.RbfGrad) else operands[0]
         return _rowwise_tile(n * math.prod(operands[0].shape[:-1]), summed.shape[-1], target)
-    return _pointwise_tile(rows, channels, target)
+    return _pointwise_tile(rows, channels, target, aligned)
+
+
+def slice_is_aligned(buffer: Buffer) -> bool:
+    """Whether the rows of a slice of channels begin at multiples of ALIGNED, those of any other buffer aside."""
+    aligned = buffer.channels % ALIGNED == 0 and buffer.first * buffer.item_bytes % ALIGNED == 0
+    return aligned or not buffer.is_slice
 
 
 def workspace_bytes(op: ops.Op, operands: Types, results: Types, tile: Tile | None) -> Size:
-    """Bytes of partial results between a step's launches: sums of a split one, losses of an image's positions."""
-    op, operands, results = anchor_of(op, operands, results)
-    if tile is not None and isinstance(op, ops.CrossEntropy) and operands[1].count > 1:
+    """Bytes of partial results of programs that share a sum, or the losses of an image's positions."""
+    sums = _sums(op)
+    channels = sum_channels(op, operands)
+    anchor, operands, results = anchor_of(op, operands, results)
+    if tile is not None and isinstance(anchor, ops.CrossEntropy) and operands[1].count > 1:
         return Size(a=-(-4 * operands[1].count // ALIGN_BYTES) * ALIGN_BYTES)
-    if tile is None or tile.splits == 1:
+    if tile is None:
         return Size()
-    if isinstance(op, WGRADS):
-        count = results[0].count
-    elif type(op) in ROW_SUMS:
-        count = ROW_SUMS[type(op)] * operands[0].shape[-1]
-    else:
-        return Size()
-    nbytes = 4 * tile.splits * count
-    return Size(c=-(-nbytes // ALIGN_BYTES) * ALIGN_BYTES)
+    count = 0
+    if isinstance(anchor, WGRADS) and tile.splits > 1:
+        count = tile.splits * results[0].count
+    if sums:
+        count = sharing(op, operands, results, tile) * sums * channels
+    return Size(c=-(-4 * count // ALIGN_BYTES) * ALIGN_BYTES)
+
+
+def counter_count(op: ops.Op, operands: Types, results: Types, tile: Tile) -> int:
+    """How many counters a step needs: one for each block of channels whose sums several programs share."""
+    if not _sums(op):
+        return 0
+    channels = sum_channels(op, operands)
+    anchor, operands, results = anchor_of(op, operands, results)
+    if sharing(op, operands, results, tile) == 0:
+        return 0
+    groups = anchor.groups if isinstance(anchor, ops.Conv | ops.ConvDgrad) else 1
+    return groups * -(-channels // groups // tile.n)
+
+
+def sharing(op: ops.Op, operands: Types, results: Types, tile: Tile) -> int:
+    """How many programs share each sum over rows; 0 if one has it alone. Operands are the anchor's."""
+    anchor = op.anchor if isinstance(op, ops.Fused) else op
+    programs = tile.splits
+    if isinstance(anchor, ops.ConvDgrad) and not ops.is_depthwise(anchor, operands[1].shape):
+        product = product_of(anchor, operands, results, 1)
+        programs *= 1 if gathers(anchor, product, tile) else phases(anchor)
+    return programs if programs > 1 else 0
+
+
+def sum_channels(op: ops.Op, operands: Types) -> int:
+    """Channels of what a step sums over rows; 0 if it sums nothing."""
+    parts = op.parts if isinstance(op, ops.Fused) else (ops.Part("", op, tuple(range(len(operands)))),)
+    types = op.value_types(operands) if isinstance(op, ops.Fused) else operands
+    return next((types[part.operands[0]].shape[-1] for part in parts if type(part.op) in ROW_SUMS), 0)
+
+
+def _sums(op: ops.Op) -> int:
+    """Sums over rows that a step keeps for each channel."""
+    parts = [part.op for part in op.parts] if isinstance(op, ops.Fused) else [op]
+    return sum(ROW_SUMS.get(type(part), 0) for part in parts)
 
 
 def gathers(op: ops.Op, product: Product, tile: Tile) -> bool:
@@ -209,7 +270,7 @@ def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile
 
 
 def _with_room(tile: Tile) -> Tile:
-    """A tile that leaves registers for ten rounds of Philox on every element."""
+    """A tile that leaves registers for a second one, of maxima, or for ten rounds of Philox on every element."""
     n = min(64, tile.n)
     return replace(tile, m=64, n=n, warps=8 if n == 64 else 4)
 
@@ -267,9 +328,10 @@ def _rowwise_tile(rows: int, channels: int, target: str) -> Tile:
     return Tile(max(1, min(16, 1024 // n)), n, 1, warps=4, stages=1)
 
 
-def _pointwise_tile(rows: int, channels: int, target: str) -> Tile:
+def _pointwise_tile(rows: int, channels: int, target: str, aligned: bool) -> Tile:
     if target == INTERPRET:
         n = min(power_of_two(channels), 512)
         return Tile(min(power_of_two(rows), INTERPRET_ELEMENTS // n), n, 1, warps=1, stages=1)
     n = min(128, power_of_two(channels))
-    return Tile((2048 if channels % ALIGNED == 0 else 1024) // n, n, 1, warps=4, stages=1)
+    vectors = aligned and channels % ALIGNED == 0
+    return Tile((2048 if vectors else 1024) // n, n, 1, warps=4, stages=1)

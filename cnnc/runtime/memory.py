@@ -41,7 +41,7 @@ def view(buffer: Buffer, blocks: Mapping[Key, Block], n: int, *, halo: bool = Fa
     if halo and len(shape) == 3 and buffer.batched:
         shape[0] += buffer.halo[0] + buffer.halo[1]
         shape[1] += buffer.halo[2] + buffer.halo[3]
-        origin = 0
+        origin = buffer.first
     if buffer.batched:
         shape.insert(0, n)
     start = buffer.offset.at(n) + origin * dtype.itemsize

@@ -42,6 +42,7 @@ class Session:
         self._const: dict[tuple[str, int], tuple[int, Any]] = {}
         self._io: dict[tuple[str, Key], tuple[int, Any]] = {}
         self._work: tuple[int, Any] = (0, device.allocate(0))
+        self._zeros: tuple[int, Any] = (0, device.allocate(0))
         self._version = 0  # counts changes of parameters and running statistics
         self._cast_version = -1
 
@@ -141,6 +142,7 @@ class Session:
                 executor.forget()
             self._work = need, self.device.allocate(need)
         blocks[Space.WORK] = self._work[1]
+        blocks[Space.COUNTERS] = self._counters(schedule)
         if (variant, schedule.low) not in self._const:
             self._const[variant, schedule.low] = -1, self.device.allocate(schedule.const.at(n))
         blocks[Space.CONST] = self._const[variant, schedule.low][1]
@@ -149,6 +151,13 @@ class Session:
                 key = block_key(buffer)
                 blocks[key] = self._io_block(variant, key, buffer.size.at(n))
         return blocks
+
+    def _counters(self, schedule: Schedule) -> Any:
+        """Zeros, as every step leaves them."""
+        need = max((b.size.c for b in schedule.buffers if b.space is Space.COUNTERS), default=0)
+        if self._zeros[0] < need:
+            self._zeros = need, self.device.allocate(need)
+        return self._zeros[1]
 
     def _persistent(self, schedule: Schedule) -> dict[Key, Any]:
         """The arenas that a schedule touches; one nobody has asked for yet takes no memory."""

@@ -15,7 +15,7 @@ from cnnc.ir.params import Arena
 from cnnc.ir.plan import ALIGN_BYTES, Buffer, Plan, Schedule, Space, Step, Tile
 from cnnc.ir.size import Size
 from cnnc.ir.types import Element, TensorType, resolve
-from cnnc.passes.tiles import choose_tile, workspace_bytes
+from cnnc.passes.tiles import choose_tile, counter_count, workspace_bytes
 from cnnc.runtime.arrays import bfloat16_bits, bfloat16_values
 from cnnc.runtime.memory import allocate, view
 from cnnc.runtime.scalars import Scalars
@@ -102,7 +102,12 @@ def plan_of(
     )
     size = workspace_bytes(op, tuple(operands), results, tile)
     workspace = add("workspace", None, size) if size != Size() else None
-    step = Step("step", op, inputs, outputs, ("layer",), tile, workspace)
+    counters = None
+    if tile is not None and (count := counter_count(op, tuple(operands), results, tile)):
+        nbytes = Size(c=_aligned(4 * count))
+        counters = len(buffers)
+        buffers.append(Buffer(counters, "counters", Space.COUNTERS, "int32", (count,), False, "0", Size(), nbytes))
+    step = Step("step", op, inputs, outputs, ("layer",), tile, workspace, counters)
     schedule = Schedule(1, None, tuple(buffers), (), (step,), offset, Size())
     return Plan("test", "infer", target, dtype, Arena(()), Arena(()), (schedule,))
 
@@ -139,7 +144,7 @@ def run_plan(
         write(buffers[index], block, n, item.array)
     before = block.copy()
     execute(plan, module, schedule, block, scalars, device)
-    for buffer in schedule.buffers:
+    for buffer in schedule.named(Space.WORK).values():
         untouched = buffer.id not in step.outputs and buffer.id != step.workspace
         start, end = buffer.offset.at(n), (buffer.offset + buffer.size).at(n)
         assert (block[end : end + GUARD] == POISON).all(), f"written beyond {buffer.name}"
@@ -151,13 +156,17 @@ def run_plan(
 def execute(plan: Plan, module: Module, schedule: Schedule, block: Any, scalars: Scalars, device: str) -> None:
     """Run the plan's steps over a host block, on the card through a copy of it."""
     executor = TritonExecutor(plan, module, device)
+    need = max((buffer.size.c for buffer in schedule.buffers if buffer.space is Space.COUNTERS), default=0)
+    counters = allocate(need)
     if device == "interpret":
-        executor.run(schedule, schedule.steps, {Space.WORK: block}, scalars)
+        executor.run(schedule, schedule.steps, {Space.WORK: block, Space.COUNTERS: counters}, scalars)
+        assert not counters.any(), "counters must be zero again"
         return
     import torch  # noqa: PLC0415 - only where there is a card
 
     copy = torch.from_numpy(block).cuda()
-    executor.run(schedule, schedule.steps, {Space.WORK: copy}, scalars)
+    zeros = torch.from_numpy(counters).cuda()
+    executor.run(schedule, schedule.steps, {Space.WORK: copy, Space.COUNTERS: zeros}, scalars)
     block[:] = copy.cpu().numpy()
 
 

@@ -101,6 +101,7 @@ ALL_OPS: tuple[type[Op], ...] = (
     Mul,
     Concat,
     ChannelSlice,
+    Split,
     ChannelShuffle,
     Maxout,
     MaxoutGrad,

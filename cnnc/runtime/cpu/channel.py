@@ -32,6 +32,17 @@ def bind_channel_slice(op: ops.ChannelSlice, operands: Sequence[Operand], result
     return in_turn([_copy(x[..., op.start : op.start + op.count], y)])
 
 
+def bind_split(op: ops.Split, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
+    (x,) = given(operands)
+    work: list[Work] = []
+    start = 0
+    for count, y in zip(op.counts, results, strict=True):
+        if y is not None:
+            work.append(_copy(x[..., start : start + count], y))
+        start += count
+    return in_turn(work)
+
+
 def bind_channel_shuffle(
     op: ops.ChannelShuffle, operands: Sequence[Operand], results: Results, scratch: Scratch
 ) -> Run:

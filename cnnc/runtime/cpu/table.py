@@ -67,6 +67,7 @@ BIND: dict[type[ops.Op], Callable[..., Run]] = {
     ops.Zeros: loss.bind_zeros,
     ops.Concat: channel.bind_concat,
     ops.ChannelSlice: channel.bind_channel_slice,
+    ops.Split: channel.bind_split,
     ops.ChannelShuffle: channel.bind_channel_shuffle,
     ops.Maxout: channel.bind_maxout,
     ops.MaxoutGrad: channel.bind_maxout_grad,

@@ -19,6 +19,10 @@ def channel_slice(op: ops.ChannelSlice, operands: Sequence[Array], scalars: Scal
     return (operands[0][..., op.start : op.start + op.count].copy(),)
 
 
+def split(op: ops.Split, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    return tuple(part.copy() for part in np.split(operands[0], np.cumsum(op.counts)[:-1], axis=-1))
+
+
 def channel_shuffle(op: ops.ChannelShuffle, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
     (x,) = operands
     groups = x.reshape(*x.shape[:-1], op.groups, x.shape[-1] // op.groups)

@@ -69,6 +69,7 @@ EVALUATE: dict[type[ops.Op], Callable[..., tuple[Array, ...]]] = {
     ops.BatchSum: loss.batch_sum,
     ops.Concat: channel.concat,
     ops.ChannelSlice: channel.channel_slice,
+    ops.Split: channel.split,
     ops.ChannelShuffle: channel.channel_shuffle,
     ops.Maxout: channel.maxout,
     ops.MaxoutGrad: channel.maxout_grad,
