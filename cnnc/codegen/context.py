@@ -168,6 +168,12 @@ class Context:
             size += Size(a=math.ceil(whole.a * share), c=math.ceil(whole.c * share))
         return size
 
+    def joined(self) -> Size:
+        """Bytes of partial sums that a kernel's programs leave and its last ones read, with what counts these."""
+        if self.step.counters is None:
+            return Size()
+        return total((self.workspace, self.counters)).scaled(2)
+
     def written(self) -> Size:
         """Bytes of the step's results."""
         return total(buffer for buffer in self.outputs if buffer is not None)
@@ -182,7 +188,7 @@ class Context:
     ) -> None:
         """Put a kernel into the module and its launch into the step."""
         name = self.library.add(kernel)
-        nbytes = self.read() + self.written() if nbytes is None else nbytes
+        nbytes = self.read() + self.written() + self.joined() if nbytes is None else nbytes
         flops = self.flops if flops is None else flops
         tile = self.tile
         layers = self.step.layers

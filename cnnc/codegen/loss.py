@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cnnc.codegen.context import Context
+from cnnc.codegen.context import Context, total
 from cnnc.codegen.kernel import Kernel
 from cnnc.codegen.launch import Programs
 from cnnc.codegen.rows import Rows, operand, rows_of
@@ -77,9 +77,13 @@ def emit_cross_entropy(context: Context) -> None:
         kernel.write(_store(rows, positions))
     if dlogits is not None:
         kernel.write(GRADIENT.replace("ROWS", rows.total))
-    context.add(kernel, rows.programs(context.tile.m, 1))
-    if loss is not None and positions > 1:
-        _emit_image_mean(context, positions, loss)
+    grid = rows.programs(context.tile.m, 1)
+    if loss is None or positions == 1:
+        context.add(kernel, grid)
+        return
+    written = Size() if dlogits is None else total([dlogits])
+    context.add(kernel, grid, context.read() + written + Size(a=4 * positions))
+    _emit_image_mean(context, positions, loss)
 
 
 def _store(rows: Rows, positions: int) -> str:

@@ -11,7 +11,6 @@ from cnnc.codegen.pointwise import begin_tile, column_tiles
 from cnnc.codegen.rows import operand, rows_of
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer
-from cnnc.ir.size import Size
 
 BLOCK = 1024
 INTERPRET_BLOCK = 1 << 16
@@ -164,8 +163,7 @@ def emit_row_slice(context: Context) -> None:
     grid = _begin(context, kernel, math.prod(out.shape))
     kernel.integer("START", op.start * math.prod(x.shape[1:]), 64)
     kernel.write("\n".join([_load("x", "START + at"), _store("out", "x_")]))
-    read = Size(c=math.prod(out.shape) * x.item_bytes)  # the other rows stay where they are
-    context.add(kernel, grid, nbytes=read + context.written())
+    context.add(kernel, grid)
 
 
 # Selected, not a minimum and maximum, so that NaN stays NaN.

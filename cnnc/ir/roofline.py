@@ -116,7 +116,7 @@ def _share(op: ops.Op, slot: int, operand: TensorType, result: TensorType, wante
     if slot == image and isinstance(op, ops.ConvWgrad | ops.Conv | ops.MaxPool | ops.AvgPool | ops.SumPool):
         height, width = operand.shape[:2]
         return Fraction(math.prod(op.window.touched((height, width))), height * width)
-    if isinstance(op, ops.Crop | ops.ChannelSlice):
+    if isinstance(op, ops.Crop | ops.ChannelSlice | ops.RowSlice):
         return Fraction(result.count, operand.count)
     if isinstance(op, ops.PadShortcut):
         return Fraction(math.prod(result.shape[:2]), math.prod(operand.shape[:2]))
