@@ -20,7 +20,7 @@ from cnnc.codegen.launch import (
 )
 from cnnc.ir.params import Arena
 from cnnc.ir.plan import Buffer, Schedule, Step
-from cnnc.ir.size import Size
+from cnnc.ir.size import Highest, Offset
 
 Json = dict[str, object]
 
@@ -43,8 +43,10 @@ def text(value: object, indent: str = "") -> str:
     return f"{first}\n{deeper}{body}\n{indent}{last}"
 
 
-def size(value: Size) -> Json:
-    """``a*N + b*ceil(N/t) + c``."""
+def size(value: Offset) -> Json:
+    """``a*N + b*ceil(N/t) + c``, or the highest of some such."""
+    if isinstance(value, Highest):
+        return {"highest": [size(one) for one in value.sizes]}
     return {"a": value.a, "b": value.b, "t": value.t, "c": value.c}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnc.ir.plan import Buffer, Plan
-from cnnc.ir.size import Size
+from cnnc.ir.size import Offset, Size
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,9 @@ def divisible_by_16(argument: Argument, buffers: Mapping[int, Buffer]) -> bool:
     """
     if isinstance(argument, Pointer):
         buffer = buffers[argument.buffer]
-        value = buffer.offset + buffer.origin.scaled(buffer.item_bytes)
+        value: Offset = buffer.offset + buffer.origin.scaled(buffer.item_bytes)
     elif isinstance(argument, Integer) and argument.hint:
         value = argument.value
     else:
         return False
-    return all(term % 16 == 0 for term in (value.a, value.b, value.c))
+    return value.multiple_of(16)

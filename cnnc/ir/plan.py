@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from cnnc.ir.ops import Op
 from cnnc.ir.params import Arena
-from cnnc.ir.size import Size
+from cnnc.ir.size import Offset, Size
 from cnnc.ir.types import ITEM_BYTES
 from cnnc.source import Span
 
@@ -53,7 +53,7 @@ class Buffer:
     shape: tuple[int, ...]
     batched: bool
     axes: str
-    offset: Size  # bytes from the start of its space
+    offset: Offset  # bytes from the start of its space
     size: Size  # bytes, a multiple of ALIGN_BYTES at every N
     halo: tuple[int, int, int, int] = (0, 0, 0, 0)
     channels: int = 0
@@ -158,7 +158,7 @@ class Schedule:
     buffers: tuple[Buffer, ...]
     prepare: tuple[Step, ...]  # run again whenever parameters or running statistics change
     steps: tuple[Step, ...]
-    work: Size  # bytes of the WORK arena
+    work: Offset  # bytes of the WORK arena
     const: Size  # bytes of the CONST arena
 
     def holds(self, n: int) -> bool:

@@ -44,6 +44,10 @@ class Size:
             return slope <= 0 and slope * low + constant <= 0
         return max(slope * low, slope * high) + constant <= 0
 
+    def multiple_of(self, unit: int) -> bool:
+        """Whether each term is, and with them the size at every N."""
+        return all(term % unit == 0 for term in (self.a, self.b, self.c))
+
     def __str__(self) -> str:
         terms = [f"{self.a}*N"] if self.a else []
         if self.b:
@@ -51,3 +55,25 @@ class Size:
         if self.c or not terms:
             terms.append(str(self.c))
         return " + ".join(terms)
+
+
+@dataclass(frozen=True)
+class Highest:
+    """The largest of some sizes at each N: where memory begins that lies on top of several buffers."""
+
+    sizes: tuple[Size, ...]
+
+    def at(self, n: int) -> int:
+        return max(size.at(n) for size in self.sizes)
+
+    def __add__(self, other: Size) -> Highest:
+        return Highest(tuple(size + other for size in self.sizes))
+
+    def multiple_of(self, unit: int) -> bool:
+        return all(size.multiple_of(unit) for size in self.sizes)
+
+    def __str__(self) -> str:
+        return f"max({', '.join(map(str, self.sizes))})"
+
+
+Offset = Size | Highest

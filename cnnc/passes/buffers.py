@@ -8,7 +8,7 @@ from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
 from cnnc.ir.params import Arena, ParamSpec
 from cnnc.ir.plan import ALIGN_BYTES, Buffer, Space
-from cnnc.ir.size import Size
+from cnnc.ir.size import Offset, Size
 from cnnc.ir.types import ITEM_BYTES, Element, resolve
 from cnnc.ir.window import Pad
 from cnnc.passes.layout import NO_HALO, axes_of, halos, widest
@@ -82,7 +82,7 @@ class BufferTable:
         """Go back to the buffers of the graph's values."""
         del self.buffers[self._values :]
 
-    def place(self, offsets: dict[int, Size]) -> tuple[Buffer, ...]:
+    def place(self, offsets: dict[int, Offset]) -> tuple[Buffer, ...]:
         """The buffers with offsets of their roots in WORK or CONST filled in."""
         result = list(self.buffers)
         for index, offset in offsets.items():

@@ -1,20 +1,29 @@
-"""The memory plan: offsets in the work arena such that no two live buffers overlap at any N of a bucket."""
+"""The memory plan: offsets in the work arena such that no two live buffers overlap at any N of a bucket.
+
+Some sizes grow with N and others (partial sums of weight gradients) do not, so that no packing by offsets
+linear in N is small at every N. What is chosen here is only who lies below whom among buffers that are live
+together. An offset is then the highest end of what lies below: the greatest of a few lines in N, and no two
+buffers meet at any N, by construction. At one N this is memory packing as usual (``packing``).
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cnnc.ir.size import Size
+from cnnc.ir.plan import ALIGN_BYTES
+from cnnc.ir.size import Highest, Offset, Size
+from cnnc.passes.packing import Integers, Items, least, packings
 
-ROUNDS = 12  # of trying to get below what lies on top
-CLOSE = 1.04  # times the least possible is small enough
-MANY = 1500  # requests, from which on the time for more than one order is not worth it
+CLOSE = 1.01  # times the least possible at the typical N is small enough: then other N decide
+EVERYWHERE = 1.025  # times the least possible at every N looked at: no better one is searched for
+WORK = 12_000  # placements to spend on a search, besides the first packing
 
-Integers = NDArray[np.int64]
+Line = tuple[int, int]  # slope and constant of bytes in N
+Lines = tuple[Line, ...]  # of which the highest counts at each N
 
 
 @dataclass(frozen=True)
@@ -30,124 +39,132 @@ class Request:
         return self.first <= other.last and other.first <= self.last
 
 
-def pack(requests: Sequence[Request], low: int, high: int | None, typical: int) -> tuple[list[Size], Size]:
-    """An offset for each request, and the size of the arena.
+def pack(requests: Sequence[Request], low: int, high: int | None, typical: int) -> tuple[list[Offset], Offset]:
+    """An offset for each request, and the size of the arena, for every N in [low, high].
 
-    Greedy, in several orders; the smallest arena at N = ``typical`` wins. Then what lies on top is placed
-    first instead, for some rounds, while the arena is larger than what is live at its fullest step.
+    Several packings are tried, of sizes at N = ``typical`` and at others, within a bounded amount of work
+    and always in the same way. Best is what comes close to ``live_bytes`` at ``typical``, then at every N.
     """
-    bytes_of = [request.size.at(typical) for request in requests]
-    enough = CLOSE * _live(requests, bytes_of)
-    orders = _orders(requests, bytes_of)
-    best, total = _place(requests, orders[0], low, high, typical)
-    order = orders[0]
-    if len(requests) > MANY:
-        return best, total
-    for candidate in orders[1:]:
-        if total.at(typical) <= enough:
-            return best, total
-        offsets, size = _place(requests, candidate, low, high, typical)
-        if size.at(typical) < total.at(typical):
-            best, total, order = offsets, size, candidate
-    offsets = best
-    for _ in range(ROUNDS):
-        if total.at(typical) <= enough:
+    if not requests:
+        return [], Size()
+    lines = [_line(request.size) for request in requests]
+    order = _search(requests, lines, _samples(low, high, typical))
+    return _stack(requests, lines, order, low, high)
+
+
+def live_bytes(requests: Sequence[Request], n: int) -> int:
+    """Bytes at the fullest step at N = ``n``: no arena is smaller."""
+    return int(least(_items(requests, [_line(request.size) for request in requests], n)))
+
+
+def _samples(low: int, high: int | None, typical: int) -> list[int]:
+    """The N to look at: ``typical`` first."""
+    far = [high] if high is not None else [4 * typical, 1024 * typical]
+    return list(dict.fromkeys([typical, low, *far]))
+
+
+def _line(size: Size) -> Line:
+    """The size, or a line above it where it has a term in ceil(N/t), which is at most (N + t) / t."""
+    if size.t == 1:
+        return size.a + size.b, size.c
+    per_image = -(-size.b // (size.t * ALIGN_BYTES)) * ALIGN_BYTES
+    return size.a + per_image, size.c + size.b
+
+
+def _items(requests: Sequence[Request], lines: Sequence[Line], n: int) -> Items:
+    sizes = np.array([slope * n + constant for slope, constant in lines], np.int64)
+    first = np.array([request.first for request in requests], np.int64)
+    last = np.array([request.last for request in requests], np.int64)
+    return Items(sizes, first, last)
+
+
+def _search(requests: Sequence[Request], lines: Sequence[Line], samples: Sequence[int]) -> list[int]:
+    """Requests from the lowest to the highest, in the best packing found."""
+    at_samples = [_items(requests, lines, n) for n in samples]
+    bounds = np.array([max(1, least(items)) for items in at_samples])
+    sizes = np.stack([items.sizes for items in at_samples])
+    best: list[int] = []
+    best_score = (np.inf, np.inf, np.inf)
+    spent = 0
+    for addresses in packings(at_samples):
+        order = np.argsort(addresses, kind="stable").tolist()
+        ratios = _totals(at_samples[0], sizes, order) / bounds
+        score = max(float(ratios[0]), CLOSE), float(ratios.max()), float(ratios[0])
+        if score < best_score:
+            best, best_score = order, score
+        spent += len(order)
+        if spent > WORK or (best_score[0] <= CLOSE and best_score[1] <= EVERYWHERE):
             break
-        top = max(order, key=lambda i: (offsets[i].at(typical) + bytes_of[i], i))
-        order = [top, *(i for i in order if i != top)]
-        offsets, size = _place(requests, order, low, high, typical)
-        if size.at(typical) < total.at(typical):
-            best, total = offsets, size
-    return best, total
+    return best
 
 
-def _live(requests: Sequence[Request], bytes_of: Sequence[int]) -> int:
-    """Bytes at the fullest step: no arena is smaller."""
-    change: dict[int, int] = {}
-    for request, size in zip(requests, bytes_of, strict=True):
-        change[request.first] = change.get(request.first, 0) + size
-        change[request.last + 1] = change.get(request.last + 1, 0) - size
-    live = fullest = 0
-    for step in sorted(change):
-        live += change[step]
-        fullest = max(fullest, live)
-    return fullest
-
-
-def _orders(requests: Sequence[Request], bytes_of: Sequence[int]) -> list[list[int]]:
-    """Large ones first; long-lived ones; both; the last in time; those whose size does not grow with N."""
-    every = range(len(requests))
-    spans = [request.last - request.first for request in requests]
-    return [
-        sorted(every, key=lambda i: (-bytes_of[i], requests[i].first, i)),
-        sorted(every, key=lambda i: (-spans[i], -bytes_of[i], i)),
-        sorted(every, key=lambda i: (-bytes_of[i] * (1 + spans[i]), i)),
-        sorted(every, key=lambda i: (-requests[i].last, -bytes_of[i], i)),
-        sorted(every, key=lambda i: (requests[i].size.a > 0, -bytes_of[i], i)),
-    ]
-
-
-def _place(
-    requests: Sequence[Request], order: Sequence[int], low: int, high: int | None, typical: int
-) -> tuple[list[Size], Size]:
-    """Each request in turn at the lowest place that is free for every N in the bucket.
-
-    Places are 0, the ends of placed neighbours, and a bound above all of these; gaps are looked for at
-    N = ``typical``, and whether two ranges are apart at every N is decided by ``_at_most``.
-    """
-    step = next((request.size.t for request in requests if request.size.b), 1)
-    sizes = _terms([requests[index].size for index in order])
-    starts, ends = np.zeros_like(sizes), np.zeros_like(sizes)
-    first = np.array([requests[index].first for index in order])
-    last = np.array([requests[index].last for index in order])
-    at_typical = np.array([typical, -(-typical // step), 1])
-    for count in range(len(order)):
-        met = np.flatnonzero((first[:count] <= last[count]) & (last[:count] >= first[count]))
-        size, taken, free = sizes[count], starts[met], ends[met]
-        place = free.max(axis=0) if len(met) else np.zeros(3, dtype=np.int64)
-        for candidate in _gaps(taken @ at_typical, free @ at_typical, int(size @ at_typical)):
-            tried = free[candidate] if candidate >= 0 else np.zeros(3, dtype=np.int64)
-            before = _at_most(tried + size, taken, step, low, high)
-            if np.all(before | _at_most(free, tried, step, low, high)):
-                place = tried
-                break
-        starts[count], ends[count] = place, place + size
-    total = ends.max(axis=0) if len(order) else np.zeros(3, dtype=np.int64)
-    offsets = {index: _size(starts[count], step) for count, index in enumerate(order)}
-    return [offsets[index] for index in range(len(requests))], _size(total, step)
-
-
-def _gaps(starts: Integers, ends: Integers, size: int) -> list[int]:
-    """Whose end opens a gap of ``size`` bytes, lowest first: -1 for the arena's begin, the last for what is on top."""
-    if not len(starts):
-        return [-1]
-    by_start = np.argsort(starts, kind="stable")
-    begins, stops = starts[by_start], ends[by_start]
-    reached = np.maximum.accumulate(stops)
-    # The first whose end is the highest so far; where it stands alone there may be a gap behind it.
-    opens = np.maximum.accumulate(np.where(stops == reached, np.arange(len(stops)), 0))
-    wide = np.flatnonzero(begins[1:] - reached[:-1] >= size)
-    candidates = [-1] if begins[0] >= size else []
-    return [*candidates, *(int(by_start[opens[place]]) for place in wide), int(by_start[opens[-1]])]
-
-
-def _terms(sizes: Sequence[Size]) -> Integers:
-    """One row ``a, b, c`` a size. Their ``t`` agree, or they could not be added."""
-    if len({size.t for size in sizes if size.b}) > 1:
-        raise ValueError("sizes with different ceil(N/t) can't share an arena")
-    return np.array([(size.a, size.b, size.c) for size in sizes], dtype=np.int64).reshape(-1, 3)
-
-
-def _size(terms: Integers, step: int) -> Size:
-    a, b, c = map(int, terms)
-    return Size(a, b, step if b else 1, c)
-
-
-def _at_most(left: Integers, right: Integers, step: int, low: int, high: int | None) -> NDArray[np.bool_]:
-    """``Size.at_most`` of rows: whether left <= right for every N in [low, high]; may say no where unsure."""
-    difference = left - right
-    slope = difference[:, 0] * step + difference[:, 1]
-    constant = difference[:, 2] * step + np.maximum(difference[:, 1], 0) * (step - 1)
-    fits = slope * low + constant <= 0
-    result: NDArray[np.bool_] = fits & (slope <= 0 if high is None else slope * high + constant <= 0)
+def _totals(items: Items, sizes: Integers, order: Sequence[int]) -> Integers:
+    """Bytes of the arena for each row of sizes, where each request lies on those before it in ``order``."""
+    top = np.zeros((len(sizes), int(items.last.max()) + 1), np.int64)
+    for index in order:
+        under = top[:, items.first[index] : items.last[index] + 1]
+        under[:] = (under.max(axis=1) + sizes[:, index])[:, None]
+    result: Integers = top.max(axis=1)
     return result
+
+
+def _stack(
+    requests: Sequence[Request], lines: Sequence[Line], order: Sequence[int], low: int, high: int | None
+) -> tuple[list[Offset], Offset]:
+    """Offsets by N, and the size of the arena, where each request lies on those before it in ``order``."""
+    offsets: list[Offset] = [Size()] * len(requests)
+    skyline = _Skyline(low, high)
+    for index in order:
+        begin = skyline.over(requests[index].first, requests[index].last)
+        offsets[index] = _offset(begin)
+        slope, constant = lines[index]
+        end = tuple((a + slope, c + constant) for a, c in begin)
+        skyline.raise_to(end, requests[index].first, requests[index].last)
+    return offsets, _offset(skyline.over(0, max(request.last for request in requests)))
+
+
+class _Skyline:
+    """The highest end of what has been placed, by step: runs of equal steps, each from ``starts[i]`` on."""
+
+    def __init__(self, low: int, high: int | None) -> None:
+        self.low, self.high = low, high
+        self.starts = [0]
+        self.ends: list[Lines] = [((0, 0),)]
+
+    def over(self, first: int, last: int) -> Lines:
+        """The highest end at any of these steps."""
+        runs = slice(bisect_right(self.starts, first) - 1, bisect_right(self.starts, last))
+        ends = set(self.ends[runs])
+        return ends.pop() if len(ends) == 1 else upper({line for end in ends for line in end}, self.low, self.high)
+
+    def raise_to(self, end: Lines, first: int, last: int) -> None:
+        """Put an end that is nowhere lower than what these steps have."""
+        before = bisect_left(self.starts, first)
+        after = bisect_right(self.starts, last + 1)
+        rest = self.ends[after - 1]
+        self.starts[before:after] = [first, last + 1]
+        self.ends[before:after] = [end, rest]
+
+
+def upper(lines: set[Line], low: int, high: int | None) -> Lines:
+    """Those that are highest somewhere in [low, high], by slope."""
+    hull: list[Line] = []
+    for slope, constant in sorted(lines):
+        while hull and slope * low + constant >= hull[-1][0] * low + hull[-1][1]:
+            hull.pop()
+        while len(hull) > 1 and _hidden(hull[-2], hull[-1], (slope, constant)):
+            hull.pop()
+        hull.append((slope, constant))
+    while high is not None and len(hull) > 1 and hull[-1][0] * high + hull[-1][1] <= hull[-2][0] * high + hull[-2][1]:
+        hull.pop()
+    return tuple(hull)
+
+
+def _hidden(flat: Line, middle: Line, steep: Line) -> bool:
+    """Whether the steep line is above the middle one where that has come up to the flat one."""
+    return (flat[1] - steep[1]) * (middle[0] - flat[0]) <= (flat[1] - middle[1]) * (steep[0] - flat[0])
+
+
+def _offset(lines: Lines) -> Offset:
+    sizes = tuple(Size(a=slope, c=constant) for slope, constant in lines)
+    return sizes[0] if len(sizes) == 1 else Highest(sizes)

@@ -8,7 +8,7 @@ from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node
 from cnnc.ir.params import Arena
 from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
-from cnnc.ir.size import Size
+from cnnc.ir.size import Offset, Size
 from cnnc.ir.types import Element, resolve
 from cnnc.passes.buffers import Arenas, BufferTable
 from cnnc.passes.memory import Request, pack
@@ -56,9 +56,7 @@ def _step(table: BufferTable, node: Node, bucket: Bucket) -> Step:
     if table.target != "cpu":
         touched = [table.buffers[index] for index in (*inputs, *outputs) if index is not None]
         aligned = all(slice_is_aligned(buffer) for buffer in touched)
-        tile = choose_tile(
-            node.op, operands, node.types, bucket.typical, table.target, table.dtype, aligned=aligned
-        )
+        tile = choose_tile(node.op, operands, node.types, bucket.typical, table.target, table.dtype, aligned=aligned)
     workspace = counters = None
     if tile is not None:
         size = workspace_bytes(node.op, operands, node.types, tile)
@@ -81,7 +79,7 @@ def _stack(table: BufferTable) -> tuple[dict[int, Size], Size]:
     return offsets, total
 
 
-def _pack(table: BufferTable, steps: list[Step], bucket: Bucket) -> tuple[dict[int, Size], Size]:
+def _pack(table: BufferTable, steps: list[Step], bucket: Bucket) -> tuple[dict[int, Offset], Offset]:
     """Offsets of WORK buffers by the steps between which each is live; a view keeps its root alive."""
     spans: dict[int, tuple[int, int]] = {}
     for position, step in enumerate(steps):
