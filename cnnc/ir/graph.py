@@ -49,6 +49,7 @@ class Graph:
         self.name = name
         self.outputs: dict[str, Value] = {}
         self._graph = nx.MultiDiGraph()
+        self._positions: dict[str, int] = {}
         self._nodes: dict[str, Node] = {}  # in order of insertion; the graph's own views are slow to ask
 
     # -- building ---------------------------------------------------------------------------------
@@ -108,6 +109,12 @@ class Graph:
         if found is None:
             raise ValueError(f"no node named {value.node}")
         return found.types[value.index]
+
+    def position(self, name: str) -> int:
+        """Where a node stands in the order of ``walk``."""
+        if len(self._positions) != len(self._nodes):
+            self._positions = {node: place for place, node in enumerate(self._nodes)}
+        return self._positions[name]
 
     def walk(self) -> Iterator[Node]:
         """Nodes in the order of insertion, which is topological: operands exist before what reads them."""
