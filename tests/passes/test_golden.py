@@ -8,9 +8,10 @@ import pytest
 from cnnc.frontend import load, read_source
 from cnnc.ir.printer import print_graph
 from cnnc.passes.pipelines import MEANING, PIPELINES, VARIANTS, meaning, optimise, run_passes
+from cnnc.runtime.compare import canonical_output, relative_error
 from cnnc.runtime.oracle import evaluate
 from cnnc.runtime.scalars import Scalars
-from cnnc.runtime.verify import canonical_output, random_inputs, random_params, relative_error
+from cnnc.runtime.verify import random_inputs, random_params
 
 GOLDEN = Path(__file__).parent / "golden"
 PROGRAMS = sorted(path.stem for path in GOLDEN.glob("*.cnn"))

@@ -12,10 +12,11 @@ from cnnc.ir.graph import Graph
 from cnnc.ir.plan import Plan
 from cnnc.passes.pipelines import arenas_of, compile_plan, meaning, optimise
 from cnnc.runtime.arrays import Array
+from cnnc.runtime.compare import canonical_output
 from cnnc.runtime.device import open_device
 from cnnc.runtime.oracle import evaluate
 from cnnc.runtime.scalars import Scalars
-from cnnc.runtime.verify import canonical_output, random_inputs, random_params, verify_model
+from cnnc.runtime.verify import random_inputs, random_params, verify_model
 from tests.pointwise_network import CLASSES, IMAGE, SGD, constants, in_torch, pointwise_network
 
 SCALARS = Scalars(3, seed=3, step=1)

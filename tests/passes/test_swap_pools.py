@@ -20,10 +20,11 @@ from cnnc.passes.pool_gradients import refusal as gradient_refusal
 from cnnc.passes.rewrite import Rewriter
 from cnnc.passes.roofline import roofline_us
 from cnnc.passes.swap_pools import refusal, swap_pools
+from cnnc.runtime.compare import canonical_output
 from cnnc.runtime.device import open_device
 from cnnc.runtime.oracle import evaluate
 from cnnc.runtime.scalars import Scalars
-from cnnc.runtime.verify import canonical_output, random_inputs, random_params, verify_model
+from cnnc.runtime.verify import random_inputs, random_params, verify_model
 from cnnc.source import Source
 from tests.passes.networks import Builder
 

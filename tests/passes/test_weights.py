@@ -19,9 +19,10 @@ from cnnc.passes.pipelines import VARIANTS, arenas_of, meaning, optimise
 from cnnc.passes.pointwise_conv import pointwise_conv
 from cnnc.passes.rewrite import Rewriter
 from cnnc.passes.separate_outputs import separate_outputs
+from cnnc.runtime.compare import canonical_output
 from cnnc.runtime.oracle import evaluate
 from cnnc.runtime.scalars import Scalars
-from cnnc.runtime.verify import canonical_output, random_inputs, random_params
+from cnnc.runtime.verify import random_inputs, random_params
 from cnnc.source import Source
 from tests.passes.networks import Builder
 from tests.pointwise_network import WeightBuilder
