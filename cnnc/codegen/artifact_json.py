@@ -150,6 +150,7 @@ def _buffer(buffer: Buffer) -> Json:
         "halo": buffer.halo,
         "channels": buffer.channels,
         "first": buffer.first,
+        "within": buffer.within,
         "origin": size(buffer.origin),
         "offset": size(buffer.offset),
         "size": size(buffer.size),

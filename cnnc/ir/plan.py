@@ -41,9 +41,9 @@ class Buffer:
     ``axes`` is the storage order, outermost first, a permutation of logical axis letters: images
     ``NHWC`` or ``HWNC``, label maps ``NHW``, vectors ``NC``, labels ``N``, unbatched arrays digits ``0123``.
     ``halo`` is zero padding kept around an image (top, bottom, left, right); ``channels`` is the
-    stride of a pixel in elements, >= the logical channels. A ``view`` lies in another buffer's memory, whose
-    offset, size and halo it has: as another shape, or as the channels from ``first`` on; the caller's array is the
-    buffer of its name that is none.
+    stride of a pixel in elements, >= the logical channels. A buffer may lie ``within`` another, whose offset, size
+    and halo it has: as another shape, or as the channels from ``first`` on. All of a memory's buffers but the one it
+    is known by are a ``view``: the caller's array is the buffer of its name that is none.
     """
 
     id: int
@@ -58,6 +58,7 @@ class Buffer:
     halo: tuple[int, int, int, int] = (0, 0, 0, 0)
     channels: int = 0
     first: int = 0
+    within: int | None = None
     view: bool = False
 
     @property

@@ -44,7 +44,6 @@ class BufferTable:
         self._output_of = {self.places.of(value).root: value for value in self.outputs}
         self.buffers: list[Buffer] = []
         self.ids: dict[Value, int] = {}
-        self._roots: dict[int, int] = {}  # of those that lie in another's memory
         self._halos = self._halos_by_root()
         for node in graph.walk():
             for index in range(len(node.types)):
@@ -55,7 +54,8 @@ class BufferTable:
 
     def root(self, index: int) -> int:
         """The buffer whose memory a buffer lies in: most often itself."""
-        return self._roots.get(index, index)
+        within = self.buffers[index].within
+        return index if within is None else within
 
     def written(self, node: Node) -> tuple[int | None, ...]:
         """The buffers that a node's step writes, by output slot."""
@@ -87,8 +87,9 @@ class BufferTable:
         result = list(self.buffers)
         for index, offset in offsets.items():
             result[index] = replace(result[index], offset=offset)
-        for index, root in self._roots.items():
-            result[index] = replace(result[index], offset=result[root].offset)
+        for index, buffer in enumerate(result):
+            if buffer.within is not None:
+                result[index] = replace(buffer, offset=result[buffer.within].offset)
         return tuple(result)
 
     # -- one buffer -------------------------------------------------------------------------------
@@ -97,8 +98,10 @@ class BufferTable:
         place = self.places.of(value)
         if value in self.ids:
             return
+        within = None
         if place.root != value:
             self._add(place.root)
+            within = self.ids[place.root]
         kind = self.graph.type_of(value)
         space, name = self._space(place.root, value)
         # Fixed parameters have no copy in the compute dtype: kernels round what they load.
@@ -109,12 +112,10 @@ class BufferTable:
         channels = self.graph.type_of(place.root).shape[-1] if kind.batched and kind.shape else 0
         axes = axes_of(kind, space, self.target)
         given = len(self.buffers), name, space, dtype, kind.shape, kind.batched, axes, Size(), Size()
-        buffer = Buffer(*given, halo, channels, place.first, view=value != self._known(place.root))
+        buffer = Buffer(*given, halo, channels, place.first, within, view=value != self._known(place.root))
         size = aligned(buffer.elements.scaled(buffer.item_bytes))
         self.buffers.append(replace(buffer, size=size, offset=self._fixed_offset(space, name, dtype)))
         self.ids[value] = buffer.id
-        if place.root != value:
-            self._roots[buffer.id] = self.ids[place.root]
 
     def _space(self, root: Value, value: Value) -> tuple[Space, str]:
         output = self.outputs.get(self._known(root))

@@ -87,6 +87,7 @@ EXAMPLES: dict[type[ops.Op], tuple[ops.Op, Sequence[TensorType]]] = {
     ops.RowSlice: (ops.RowSlice(3, 4), (_fixed(36, 5),)),
     ops.Concat: (ops.Concat(), (X, _image(8, 8, 3))),
     ops.ChannelSlice: (ops.ChannelSlice(4, 7), (X,)),
+    ops.Split: (ops.Split((5, 12, 3)), (X,)),
     ops.ChannelShuffle: (ops.ChannelShuffle(5), (X,)),
     ops.Maxout: (ops.Maxout(2), (X,)),
     ops.MaxoutGrad: (ops.MaxoutGrad(2), (_image(8, 8, 10), X)),
@@ -223,7 +224,7 @@ def test_argument_types() -> None:
     buffers = {buffer.id: buffer for buffer in plan.schedules[0].buffers}
     types = {name: argument_type(argument, buffers) for name, argument in launch.arguments}
     assert (types["x"], types["x_h"], types["N"]) == ("*bf16", "i64", "i32")
-    hints = {name for name, argument in launch.arguments if divisible_by_16(argument)}
+    hints = {name for name, argument in launch.arguments if divisible_by_16(argument, buffers)}
     assert hints == {"x", "w", "out", "x_h", "out_h"}  # rows of 8 * 20 and 4 * 36 elements
 
 

@@ -147,6 +147,7 @@ def test_what_fuses() -> None:
         "conv",
         "lrn+activation",
         "linear+bias_add+activation",
+        "identity",  # the arm is in the concatenation twice
         "concat",
         "channel_shuffle+batch_norm",
         "maxout+activation",

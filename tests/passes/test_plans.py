@@ -11,6 +11,7 @@ import pytest
 
 from cnnc.frontend import load, read_source
 from cnnc.ir.model import Model
+from cnnc.ir.params import ROW_ELEMENTS
 from cnnc.ir.plan import ALIGN_BYTES, Buffer, Plan, Schedule, Space, Step
 from cnnc.passes.pipelines import VARIANTS, compile_plan
 from tests.random_programs import random_model
@@ -79,37 +80,39 @@ def check_buffer(buffer: Buffer, n: int) -> None:
     for stride, extent in sorted(zip(strides, extents, strict=True), key=lambda pair: (pair[0], -pair[1])):
         assert extent == 1 or stride >= reached, buffer
         reached += (extent - 1) * stride
-    assert 0 <= buffer.origin.at(n) < reached
+    reached += buffer.first
+    assert buffer.first <= buffer.origin.at(n) < reached
     if buffer.space not in ARENAS:
         assert buffer.size.at(n) % ALIGN_BYTES == 0
     assert reached * buffer.item_bytes <= buffer.size.at(n), buffer
 
 
 def check_place(plan: Plan, schedule: Schedule, buffer: Buffer, n: int) -> None:
-    """Every buffer lies in its arena, at an aligned offset."""
+    """Every buffer lies in its arena, at an aligned offset, and within another where that is."""
     start, end = buffer.offset.at(n), buffer.offset.at(n) + buffer.size.at(n)
     arena = plan.state if buffer.space is Space.STATE else plan.params
     room = dict.fromkeys(ARENAS, arena.count * buffer.item_bytes)
     room |= {Space.WORK: schedule.work.at(n), Space.CONST: schedule.const.at(n)}
-    assert start % ALIGN_BYTES == 0
+    assert start % (ROW_ELEMENTS * buffer.item_bytes if buffer.space in ARENAS else ALIGN_BYTES) == 0
     assert 0 <= start <= end <= room.get(buffer.space, end), buffer
 
 
 def check_written(model: Model, plan: Plan, schedule: Schedule) -> None:
     """What a caller or the optimiser reads is written, once; what a step reads was given or written before."""
-    written: set[int] = set()
+    written: dict[int, set[int]] = {}  # channels by root
     places: set[tuple[Space, int]] = set()
     buffers = schedule.buffers
     for step in (*schedule.prepare, *schedule.steps):
-        for index in step.inputs:
-            view = {i for i in written if same_place(buffers[i], buffers[index])}
-            assert buffers[index].space in GIVEN or view, (step.name, buffers[index].name)
-        for index in (i for i in step.outputs if i is not None):
-            assert index not in written
-            assert buffers[index].space not in (Space.INPUT, Space.PARAMS, Space.SHADOW)
-            written.add(index)
-            places.add((buffers[index].space, buffers[index].name))
-    assert {name for space, name in places if space is Space.OUTPUT} == set(schedule.named(Space.OUTPUT))
+        for buffer in (buffers[i] for i in step.inputs):
+            missing = channels_of(buffer) - written.get(root_of(buffer), set())
+            assert buffer.space in GIVEN or not missing, (step.name, buffer.name, missing)
+        for buffer in (buffers[i] for i in step.outputs if i is not None):
+            assert not written.setdefault(root_of(buffer), set()) & channels_of(buffer)
+            assert buffer.space not in (Space.INPUT, Space.PARAMS, Space.SHADOW)
+            written[root_of(buffer)] |= channels_of(buffer)
+            places.add((buffer.space, buffer.name))
+    for name, buffer in schedule.named(Space.OUTPUT).items():
+        assert channels_of(buffer) == written[root_of(buffer)], f"{name} is not written everywhere"
     if plan.variant in ("loss", "vjp"):
         trained = {spec.name for spec in model.params() if spec.trainable}
         assert {name for space, name in places if space is Space.GRADS} == trained
@@ -119,24 +122,61 @@ def check_written(model: Model, plan: Plan, schedule: Schedule) -> None:
         assert moved == running if plan.variant == "loss" or not model.heads else moved <= running
 
 
-def same_place(a: Buffer, b: Buffer) -> bool:
-    return (a.space, a.name if a.space in (Space.INPUT, Space.OUTPUT) else "", a.offset, a.size) == (
-        (b.space, b.name if b.space in (Space.INPUT, Space.OUTPUT) else "", b.offset, b.size)
-    )
+def channels_of(buffer: Buffer) -> set[int]:
+    """The channels of its memory that a buffer has; one of no channels has them all."""
+    if "C" not in buffer.axes:
+        return {0}
+    assert buffer.first + buffer.shape[-1] <= max(buffer.channels, buffer.shape[-1])
+    return set(range(buffer.first, buffer.first + buffer.shape[-1]))
+
+
+class Owners:
+    """Who wrote what of the work arena: memory in units of ALIGN_BYTES, and the channels of it that are written."""
+
+    def __init__(self, schedule: Schedule, n: int) -> None:
+        self.n = n
+        self.memory = np.full(-(-schedule.work.at(n) // ALIGN_BYTES), -1, np.int64)
+        self.channels: dict[int, set[int]] = {}  # by root
+
+    def write(self, buffer: Buffer) -> None:
+        root, place = root_of(buffer), slice(*units(buffer, self.n))
+        if root not in self.channels:
+            self.memory[place] = root
+        assert (self.memory[place] == root).all(), f"{buffer.name} was overwritten before all of it was written"
+        assert not self.channels.setdefault(root, set()) & channels_of(buffer), buffer.name
+        self.channels[root] |= channels_of(buffer)
+
+    def check_read(self, buffer: Buffer) -> None:
+        root, place = root_of(buffer), slice(*units(buffer, self.n))
+        assert (self.memory[place] == root).all(), f"{buffer.name} was overwritten"
+        assert channels_of(buffer) <= self.channels[root], buffer.name
+
+
+def root_of(buffer: Buffer) -> int:
+    """The buffer whose memory it is."""
+    return buffer.id if buffer.within is None else buffer.within
 
 
 def check_memory(schedule: Schedule, n: int) -> None:
     """Replays all steps on a map of the work arena: what a step reads is still what was written there."""
-    owner = np.zeros(-(-schedule.work.at(n) // ALIGN_BYTES), np.int64)
-    for position, step in enumerate(schedule.steps, 1):
-        reads = {units(schedule.buffers[i], n) for i in step.inputs if schedule.buffers[i].space is Space.WORK}
-        writes = [units(buffer, n) for buffer in writes_of(schedule, step) if buffer.space is Space.WORK]
-        for start, end in reads:
-            assert owner[start] > 0 and (owner[start:end] == owner[start]).all(), (step.name, n)
+    owners = Owners(schedule, n)
+    for step in schedule.steps:
+        reads = [schedule.buffers[i] for i in step.inputs if schedule.buffers[i].space is Space.WORK]
+        writes = [buffer for buffer in writes_of(schedule, step) if buffer.space is Space.WORK]
+        for buffer in reads:
+            owners.check_read(buffer)
         for one, other in [*combinations(writes, 2), *((a, b) for a in reads for b in writes)]:
-            assert one[1] <= other[0] or other[1] <= one[0], (step.name, n)
-        for count, (start, end) in enumerate(writes):
-            owner[start:end] = position * 8 + count
+            assert apart(one, other, n), (step.name, n)
+        for buffer in writes:
+            owners.write(buffer)
+
+
+def apart(one: Buffer, other: Buffer, n: int) -> bool:
+    """Whether no byte is both buffers'."""
+    if root_of(one) == root_of(other):
+        return not channels_of(one) & channels_of(other)
+    (start, end), (other_start, other_end) = units(one, n), units(other, n)
+    return end <= other_start or other_end <= start
 
 
 def units(buffer: Buffer, n: int) -> tuple[int, int]:
@@ -161,24 +201,16 @@ def test_work_memory_is_nearly_as_small_as_it_can_be(name):
 
 
 def live_bytes(schedule: Schedule, n: int) -> int:
-    """Bytes of work buffers at the step where most are live: no plan can do with less."""
-    spans: dict[tuple[int, int, int], list[int]] = {}
-    versions: dict[tuple[int, int], int] = {}
+    """Bytes of work memory at the step where most is live: no plan can do with less."""
+    spans: dict[int, list[int]] = {}
     for position, step in enumerate(schedule.steps):
-        for buffer in writes_of(schedule, step):
+        for buffer in [*writes_of(schedule, step), *(schedule.buffers[i] for i in step.inputs)]:
             if buffer.space is Space.WORK:
-                place = buffer.offset.at(n), buffer.size.at(n)
-                versions[place] = position
-                spans[(*place, position)] = [position, position]
-        for index in step.inputs:
-            buffer = schedule.buffers[index]
-            if buffer.space is Space.WORK:
-                place = buffer.offset.at(n), buffer.size.at(n)
-                spans[(*place, versions[place])][1] = position
+                spans.setdefault(root_of(buffer), [position, position])[1] = position
     totals = [0] * (len(schedule.steps) + 1)
-    for (_, size, _), (first, last) in spans.items():
+    for root, (first, last) in spans.items():
         for position in range(first, last + 1):
-            totals[position] += size
+            totals[position] += schedule.buffers[root].size.at(n)
     return max(totals)
 
 
