@@ -77,4 +77,4 @@ def _scaled(count: int, units: tuple[str, ...]) -> str:
 
 
 def _us(microseconds: float) -> str:
-    return f"{microseconds:,.1f}"
+    return f"{microseconds:,.{1 if microseconds >= 10 else 2}f}"

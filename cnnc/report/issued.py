@@ -57,7 +57,14 @@ class _Issue:
             for slot, i in enumerate(part.operands):
                 lanes[i] = max(lanes[i], self._evaluated(part, slot, self.values[outputs[0]], own))
         loaded = sum(lanes[number] * self.buffers[buffer].item_bytes for number, buffer in enumerate(self.step.inputs))
-        return math.ceil(loaded) + stored
+        return math.ceil(loaded) + stored + self._joined()
+
+    def _joined(self) -> int:
+        """Partial sums that programs leave and the last ones read, with their counters."""
+        inner = (self.step.workspace, self.step.counters)
+        return sum(
+            2 * self.buffers[i].size.at(self.n) for i in inner if i is not None and self.step.counters is not None
+        )
 
     def _stored(self) -> list[tuple[int, int]]:
         """Values that leave, each with its buffer."""
