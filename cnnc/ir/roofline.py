@@ -19,6 +19,9 @@ from cnnc.ir.types import ITEM_BYTES, TensorType, resolve
 BYTES_PER_SECOND = 4.0e12
 FLOPS_PER_SECOND = 700e12
 
+# Columns of a product's tile at most: an operand computed on the way is computed again for each block of so many.
+WIDEST_TILE = 128
+
 # Where passes compare: one batch and dtype, so that a program's graph is the same for all of them.
 TYPICAL_BATCH = 128
 TYPICAL_DTYPE = "bfloat16"
@@ -66,8 +69,8 @@ class Work:
 def work_of(op: ops.Op, operands: Types, results: Types) -> Work:
     """The work of an op, plain or fused, from its types.
 
-    In a fused body a value that leaves is computed once, whoever else reads it; one that only windows read is computed
-    once for each tap. A strided window leaves out what it steps over.
+    In a fused body a value is computed where it is read: once for each tap of a window, once for each block of a
+    product's columns. A strided window leaves out what it steps over.
     """
     parts, left = (op.parts, op.results) if isinstance(op, ops.Fused) else _alone(op, len(operands), len(results))
     values = list(operands)
@@ -107,6 +110,8 @@ def _reads(op: ops.Op, slot: int, operand: TensorType, result: TensorType) -> Fr
         return Fraction(math.prod(result.shape[:2]) * op.window.taps, math.prod(operand.shape[:2]))
     if slot == 0 and isinstance(op, SPREADING):
         return Fraction(op.window.taps)
+    if slot == 0 and isinstance(op, ops.Linear | ops.LinearDgrad):
+        return Fraction(-(-result.shape[-1] // WIDEST_TILE))
     return Fraction(1)
 
 

@@ -25,8 +25,10 @@ from cnnc.passes.dead_code import dead_code
 from cnnc.passes.flatten_linear import flatten_linear
 from cnnc.passes.fold_batchnorm import fold_batchnorm
 from cnnc.passes.fuse import fuse_epilogues
+from cnnc.passes.fuse_back_to_back import fuse_back_to_back
+from cnnc.passes.fuse_pools import fuse_pools
 from cnnc.passes.lower_batchnorm import lower_batchnorm
-from cnnc.passes.merge_siblings import merge_siblings
+from cnnc.passes.merge_siblings import merge_siblings, read_together
 from cnnc.passes.place_concats import place_concats
 from cnnc.passes.plan import arena_plan, make_plan
 from cnnc.passes.pointwise_conv import pointwise_conv
@@ -46,6 +48,16 @@ MEANING: dict[str, tuple[Pass, ...]] = {
     "vjp": (training_mode, attach_output_gradient),
 }
 
+# What becomes one kernel, the same for all variants.
+FUSION: tuple[Pass, ...] = (
+    fuse_epilogues,
+    fuse_pools,
+    fuse_back_to_back,
+    dead_code,
+    separate_outputs,
+    place_concats,  # last: it counts on what is an output, and what is one kernel
+)
+
 # How it is computed. Rewrites of a parameter's shape of use come before the gradients are made.
 PIPELINES: dict[str, tuple[Pass, ...]] = {
     "infer": (
@@ -56,10 +68,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         swap_pools,
         merge_siblings,  # of folded weights: batch norms of different epsilon have become biases
         dead_code,
-        fuse_epilogues,
-        dead_code,
-        separate_outputs,
-        place_concats,  # last: it counts on what is an output, and what is one kernel
+        *FUSION,
     ),
     "forward": (
         training_mode,
@@ -69,10 +78,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         merge_siblings,
         lower_batchnorm,
         dead_code,
-        fuse_epilogues,
-        dead_code,
-        separate_outputs,
-        place_concats,
+        *FUSION,
     ),
     "loss": (
         training_mode,
@@ -84,10 +90,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         pool_gradients,
         lower_batchnorm,
         dead_code,  # before fusion, which counts users
-        fuse_epilogues,
-        dead_code,
-        separate_outputs,
-        place_concats,
+        *FUSION,
     ),
     "vjp": (
         training_mode,
@@ -99,10 +102,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         pool_gradients,
         lower_batchnorm,
         dead_code,
-        fuse_epilogues,
-        dead_code,
-        separate_outputs,
-        place_concats,
+        *FUSION,
     ),
 }
 
@@ -117,6 +117,8 @@ OPTIONAL = (
     "merge_siblings",
     "pool_gradients",
     "fuse_epilogues",
+    "fuse_pools",
+    "fuse_back_to_back",
     "place_concats",
 )
 Without = frozenset[str]  # names of passes left out
@@ -171,14 +173,15 @@ def arenas_of(model: Model) -> Arenas:
     """Arenas of all declared parameters, dead or alive, in program order, as all plans store them.
 
     The stored layout is what ``flatten_linear`` reads, which runs in every pipeline. In training the statistics
-    of a batch norm that nothing reads keep alive what is before it.
+    of a batch norm that nothing reads keep alive what is before it. Parameters that ``merge_siblings`` reads as one lie
+    together, whether or not it is left out.
     """
     graph = dead_code(flatten_linear(training_mode(model.graph)))
     read = {value.node for node in graph.walk() for value in node.operands}
     stored = {spec.name: spec for name in read if (spec := spec_of(graph[name])) is not None}
     params = [stored.get(spec.name, spec) for spec in model.params()]
     return Arenas(
-        Arena(tuple(spec for spec in params if spec.trainable)),
+        Arena(tuple(spec for spec in params if spec.trainable), read_together(swap_pools(pointwise_conv(graph)))),
         Arena(tuple(spec for spec in params if not spec.trainable)),
     )
 
