@@ -34,6 +34,17 @@ class Group:
         return self.nodes[-1].name
 
 
+def anchor_of(op: ops.Op) -> ops.Op:
+    """The op that shapes a kernel: of a fused body its main part's."""
+    return op.anchor if isinstance(op, ops.Fused) else op
+
+
+def left_by(rewriter: Rewriter, *nodes: Node) -> tuple[Value, ...]:
+    """The results of nodes that anyone reads, or that are outputs."""
+    found = [node.value(index) for node in nodes for index in range(len(node.types))]
+    return tuple(value for value in found if value in rewriter.users or value in rewriter.outputs)
+
+
 def parts_of(node: Node) -> tuple[tuple[ops.Part, ...], tuple[int, ...], int]:
     """A node's parts, the numbers of its results, and the place of its main part."""
     if isinstance(node.op, ops.Fused):

@@ -14,6 +14,7 @@ from cnnc.ir.graph import Graph, Node, Value
 from cnnc.ir.roofline import TYPICAL_BATCH, TYPICAL_DTYPE, Cost, total_us, type_bytes, work_of
 from cnnc.ir.types import Element
 from cnnc.passes.buffers import constants
+from cnnc.passes.groups import Group, fused_op
 from cnnc.passes.places import Places
 
 
@@ -24,7 +25,8 @@ class Roofline:
         self.graph = graph
         self.n = n
         self.dtype = dtype
-        self._read = {*graph.users(), *graph.outputs.values()}
+        self._users = graph.users()
+        self._read = {*self._users, *graph.outputs.values()}
         self._places = Places(graph)
         # What is computed from parameters alone, inference computes once; training after each update.
         self._prepared = set() if _trains(graph) else constants(graph)
@@ -49,6 +51,19 @@ class Roofline:
         if isinstance(op, ops.Split):
             loaded = stored  # what is read where it lies, the kernel leaves alone
         return Cost(loaded + stored, 2 * self.n * work.macs)
+
+    def gain_us(self, group: Group) -> float:
+        """Microseconds that a group saves as one kernel: those of its members, but of copied ones, less its own."""
+        op, operands = fused_op(self.graph, group)
+        gone = (self.cost(node) for node in group.nodes if not self._stays(node, group))
+        return total_us(gone) - self.kernel(op, operands, list(group.leaving)).roofline_us
+
+    def _stays(self, node: Node, group: Group) -> bool:
+        """Whether a member is read from outside although none of its values leaves the group."""
+        values = [node.value(index) for index in range(len(node.types))]
+        inside = {member.name for member in group.nodes}
+        read = any(user.name not in inside for value in values for user, _ in self._users.get(value, ()))
+        return read and not {*values} & {*group.leaving}
 
     def _is_computed(self, op: ops.Op, value: Value) -> bool:
         return not isinstance(op, ops.Split) or self._places.is_computed(value)
