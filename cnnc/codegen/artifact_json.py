@@ -10,6 +10,7 @@ from cnnc.codegen.build import Binaries
 from cnnc.codegen.build_requests import Place, built_for
 from cnnc.codegen.launch import (
     Argument,
+    Descriptor,
     Integer,
     Launch,
     LaunchTable,
@@ -108,6 +109,7 @@ def kernels(binaries: Binaries) -> list[Json]:
                 "shared": report.shared,
                 "scratch": report.scratch,
                 "matrix": report.matrix,
+                "tensor_maps": report.maps,
             }
         )
     return result
@@ -193,6 +195,9 @@ def _argument(name: str, argument: Argument, buffers: Mapping[int, Buffer]) -> J
     common: Json = {"name": name, "type": argument_type(argument, buffers)}
     if isinstance(argument, Pointer):
         return {**common, "buffer": argument.buffer}
+    if isinstance(argument, Descriptor):
+        shape, strides = (list(map(size, sizes)) for sizes in (argument.shape, argument.strides))
+        return {**common, "buffer": argument.buffer, "shape": shape, "strides": strides, "block": argument.block}
     if isinstance(argument, Integer):
         return {**common, "value": size(argument.value), "divisible_by_16": divisible_by_16(argument, buffers)}
     return {**common, "runtime": argument.name}

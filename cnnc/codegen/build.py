@@ -93,7 +93,7 @@ def attempt(
                 problems[request.key] = [f"does not compile: {outcome}"]
             _tell(progress, done, total, _label(request))
     for key, request in work.requests.items():
-        if key in compiled and (found_faults := faults(compiled[key].report, request.target)):
+        if key in compiled and (found_faults := faults(compiled[key].report, request)):
             problems[key] = found_faults
     return Binaries(merged, names, work, compiled, reused), _in_order(problems, work)
 

@@ -9,6 +9,7 @@ import os
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,9 @@ class Report:
 
     ``registers`` per thread; ``spills`` in bytes stored and loaded; ``serialized`` says why wgmma
     instructions wait for each other, or is empty; ``shared`` in bytes; ``scratch`` in bytes of global
-    memory per program; ``matrix`` names the matrix instruction used (``wgmma``, ``tcgen05``, ``mma.sync``, ``mfma``).
+    memory per program; ``matrix`` names the matrix instruction used (``wgmma``, ``tcgen05``, ``mma.sync``, ``mfma``);
+    ``loads`` counts instructions that load blocks through tensor descriptors, and ``maps`` has what the tensor map of
+    each of these is encoded with, in the order of the parameters: its swizzle, box, and element type by size and code.
     """
 
     entry: str
@@ -28,6 +31,8 @@ class Report:
     shared: int
     scratch: int
     matrix: str
+    loads: int
+    maps: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ def read(folder: Path, key: str) -> Compiled | None:
     return Compiled(image, report) if intact else None
 
 
-_KINDS = {name: str(kind) for name, kind in Report.__annotations__.items()}
+_KINDS = {name: str(kind).partition("[")[0] for name, kind in Report.__annotations__.items()}
 
 
 def write(folder: Path, key: str, compiled: Compiled) -> None:

@@ -7,15 +7,23 @@ from collections.abc import Mapping, Sequence
 from cnnc.codegen.build_cache import Report
 from cnnc.codegen.build_requests import Place, Request, Work
 from cnnc.codegen.build_targets import TARGETS
-from cnnc.codegen.launch import Launch, Module
+from cnnc.codegen.launch import DESCRIPTOR, Launch, Module
 from cnnc.errors import CompileError
 from cnnc.ir.plan import Step
 
 MAX_SHOWN = 10
 
 
-def faults(report: Report, target: str) -> list[str]:
-    """Why a kernel is refused on a target: spilled registers, serialised wgmma, too much shared memory."""
+# What a product fed through tensor descriptors must be made of.
+MATRIX_UNITS = {"sm_90": "wgmma", "sm_100": "tcgen05"}
+
+
+def faults(report: Report, request: Request) -> list[str]:
+    """Why a kernel is refused on its target: spilled registers, serialised wgmma, too much shared memory.
+
+    One that takes tensor descriptors is also refused if the compiler made no block loads or no matrix product of it.
+    """
+    target = request.target
     found = []
     if report.spills:
         found.append(f"spills registers ({report.spills} bytes stored and loaded, {report.registers} registers)")
@@ -24,6 +32,14 @@ def faults(report: Report, target: str) -> list[str]:
     limit = TARGETS[target].shared_limit
     if report.shared > limit:
         found.append(f"needs {report.shared} bytes of shared memory, {target} has {limit}")
+    if any(kind.startswith(DESCRIPTOR) for _, kind in request.signature):
+        unit = MATRIX_UNITS.get(target)
+        if unit is None:
+            found.append(f"takes tensor descriptors, which {target} has not")
+        elif report.matrix != unit:
+            found.append(f"uses no {unit} instructions")
+        elif not report.loads:
+            found.append("loads no blocks through its descriptors")
     return found
 
 

@@ -18,7 +18,7 @@ from cnnc.codegen.launch import Launch, Module, argument_type, divisible_by_16
 from cnnc.errors import UsageError
 from cnnc.ir.plan import Buffer
 
-KEY_FORMAT = 2  # raised when the worker's options or its report change
+KEY_FORMAT = 3  # raised when the worker's options or its report change
 
 Constant = int | float | bool | str
 

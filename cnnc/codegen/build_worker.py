@@ -32,6 +32,7 @@ MATRIX_INSTRUCTIONS = (
     ("mma.sync", "mma.sync"),
     ("mfma", "v_mfma"),
 )
+DESCRIPTOR_LOAD = re.compile(r"cp\.async\.bulk\.tensor\.\dd\.shared\S*\.global")
 MAX_ERROR = 2000
 MAX_REGISTERS = 255  # per thread, since compute capability 3.5
 REGISTER_FILE = 65536  # per multiprocessor
@@ -90,7 +91,10 @@ def _compile_once(module: ModuleType, request: Message, more: Message) -> Messag
     report["warps"] = kernel.metadata.num_warps
     report["shared"] = kernel.metadata.shared
     report["scratch"] = getattr(kernel.metadata, "global_scratch_size", 0) or 0
-    report["matrix"] = matrix_instruction(kernel.asm.get("ptx") or kernel.asm.get("amdgcn", ""))
+    assembly = kernel.asm.get("ptx") or kernel.asm.get("amdgcn", "")
+    report["matrix"] = matrix_instruction(assembly)
+    report["loads"] = len(DESCRIPTOR_LOAD.findall(assembly))
+    report["maps"] = [tensor_map(meta) for meta in getattr(kernel.metadata, "tensordesc_meta", None) or ()]
     return {"report": report, "image": base64.b64encode(image).decode("ascii")}
 
 
@@ -153,6 +157,12 @@ def amd_report(assembly: str) -> Message:
 def matrix_instruction(assembly: str) -> str:
     """Which matrix unit the kernel uses, if any: ``wgmma``, ``tcgen05``, ``mma.sync``, ``mfma``."""
     return next((name for name, text in MATRIX_INSTRUCTIONS if text in assembly), "")
+
+
+def tensor_map(meta: Message) -> Message:
+    """What ``cuTensorMapEncodeTiled`` needs besides address, shape and strides, in Triton's codes."""
+    box = [int(extent) for extent in meta["block_size"]]
+    return {"box": box, **{name: int(meta[name]) for name in ("swizzle", "elem_size", "elem_type")}}
 
 
 def serve(requests: TextIO, folder: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from cnnc.codegen.launch import Argument, Integer, Launch, Pointer, Programs, Runtime
+from cnnc.codegen.launch import Argument, Descriptor, Integer, Launch, Pointer, Programs, Runtime
 from cnnc.ir.plan import Buffer
 from cnnc.ir.size import Size
 
@@ -18,11 +18,11 @@ BATCH = Size(a=1)
 
 @dataclass
 class Kernel:
-    """A kernel's text in the making. Parameters are in order of declaration, pointers first."""
+    """A kernel's text in the making. Parameters are in order of declaration, pointers and descriptors first."""
 
     name: str
     summary: str
-    pointers: dict[str, Pointer] = field(default_factory=dict)
+    pointers: dict[str, Pointer | Descriptor] = field(default_factory=dict)
     numbers: dict[str, Argument] = field(default_factory=dict)
     constants: dict[str, Constant] = field(default_factory=dict)
     helpers: list[str] = field(default_factory=list)
@@ -31,11 +31,21 @@ class Kernel:
 
     def pointer(self, name: str, buffer: Buffer) -> str:
         """Declare a pointer parameter; gives its name, with a counter if the name is taken."""
+        unique = self._unique(name)
+        self.pointers[unique] = Pointer(buffer.id)
+        return unique
+
+    def descriptor(self, name: str, descriptor: Descriptor) -> str:
+        """Declare a tensor descriptor; gives its name, with a counter if the name is taken."""
+        unique = self._unique(name)
+        self.pointers[unique] = descriptor
+        return unique
+
+    def _unique(self, name: str) -> str:
         unique, count = name, 1
         while unique in self.pointers:
             count += 1
             unique = f"{name}{count}"
-        self.pointers[unique] = Pointer(buffer.id)
         return unique
 
     def integer(self, name: str, value: Size | int, bits: int = 32, *, hint: bool = True) -> str:

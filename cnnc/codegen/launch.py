@@ -17,6 +17,20 @@ class Pointer:
 
 
 @dataclass(frozen=True)
+class Descriptor:
+    """A tensor descriptor (TMA): blocks of this shape out of a buffer, which begins where a pointer to it does.
+
+    ``shape`` and ``strides`` (in elements, the last one 1) are those of a view of the buffer, outermost axis first.
+    Elements outside the shape are loaded as zeros.
+    """
+
+    buffer: int
+    shape: tuple[Size, ...]
+    strides: tuple[Size, ...]
+    block: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Integer:
     """An integer that depends on N: the batch itself (32 bits), a stride in elements (64 bits).
 
@@ -45,9 +59,9 @@ POINTER_TYPES = {
     "int32": "*i32",
     "uint8": "*u8",
 }
+DESCRIPTOR = "tensordesc"  # how the type of every descriptor begins
 
-
-Argument = Pointer | Integer | Runtime
+Argument = Pointer | Descriptor | Integer | Runtime
 
 
 @dataclass(frozen=True)
@@ -103,9 +117,12 @@ class Module:
 
 
 def argument_type(argument: Argument, buffers: Mapping[int, Buffer]) -> str:
-    """Triton's name of a runtime argument's type: ``*bf16``, ``i32``, ``i64``, ``fp32``."""
+    """Triton's name of a runtime argument's type: ``*bf16``, ``tensordesc<bf16[128, 64]>``, ``i32``, ``fp32``."""
     if isinstance(argument, Pointer):
         return POINTER_TYPES[buffers[argument.buffer].dtype]
+    if isinstance(argument, Descriptor):
+        block = ", ".join(map(str, argument.block))
+        return f"{DESCRIPTOR}<{POINTER_TYPES[buffers[argument.buffer].dtype][1:]}[{block}]>"
     if isinstance(argument, Integer):
         return f"i{argument.bits}"
     return RUNTIME_TYPES.get(argument.name, "fp32")

@@ -19,8 +19,9 @@ import numpy as np
 import triton.language as tl
 from triton.runtime import interpreter as triton_interpreter
 from triton.runtime.jit import JITFunction
+from triton.tools.tensor_descriptor import TensorDescriptor
 
-from cnnc.codegen.launch import Argument, argument_type
+from cnnc.codegen.launch import POINTER_TYPES, Argument, Descriptor, argument_type
 from cnnc.ir.plan import Buffer
 from cnnc.runtime.arrays import bfloat16_bits, bfloat16_values
 
@@ -51,6 +52,29 @@ def tensor_of(argument: Argument, value: int | float, buffers: Mapping[int, Buff
     if kind in POINTEES:
         pointer = tl.pointer_type(POINTEES[kind])
         return tl.tensor(Handle(np.array([value], np.uint64), pointer), pointer)
+    return _number(value, kind)
+
+
+def descriptor_of(descriptor: Descriptor, address: int, n: int, buffers: Mapping[int, Buffer]) -> Any:
+    """A tensor descriptor over host memory. Only inside ``interpreting()``."""
+    pointer = tl.pointer_type(POINTEES[POINTER_TYPES[buffers[descriptor.buffer].dtype]])
+    strides = [_number(stride.at(n), "i64") for stride in descriptor.strides[:-1]]
+    return triton_interpreter.interpreter_semantic.make_tensor_descriptor(
+        base=tl.tensor(Handle(np.array([address], np.uint64), pointer), pointer),
+        shape=[_number(extent.at(n), "i32") for extent in descriptor.shape],
+        strides=[*strides, tl.constexpr(1)],
+        block_shape=[tl.constexpr(extent) for extent in descriptor.block],
+    )
+
+
+def host_descriptor(descriptor: Descriptor, tensor: Any, n: int) -> Any:
+    """What Triton's own launcher makes a tensor map of; ``tensor`` is torch's, at the buffer's first element."""
+    shape = [extent.at(n) for extent in descriptor.shape]
+    strides = [stride.at(n) for stride in descriptor.strides]
+    return TensorDescriptor(tensor, shape, strides, list(descriptor.block))
+
+
+def _number(value: int | float, kind: str) -> Any:
     dtype, triton_type = NUMBER_TYPES[kind]
     return tl.tensor(Handle(np.array([value], dtype), triton_type), triton_type)
 

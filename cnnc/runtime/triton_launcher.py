@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cnnc.codegen.launch import Argument, Integer, Launch, Module, Pointer
+from cnnc.codegen.launch import Argument, Descriptor, Integer, Launch, Module, Pointer
 from cnnc.env import cache_directory
 from cnnc.errors import UsageError
 from cnnc.files import write_text
@@ -95,17 +95,24 @@ class TritonExecutor:
     def forget(self) -> None:
         """Nothing to let go of: a run keeps no block."""
 
+    def scratch_bytes(self, schedule: Schedule, n: int) -> int:
+        """None on a card. What Triton's interpreter computes with on the host is not foreseen."""
+        return 0
+
     def _interpret(
         self, launch: Launch, buffers: Mapping[int, Buffer], blocks: Mapping[Key, Any], scalars: Scalars
     ) -> None:
         arguments = {}
         for name, argument in launch.arguments:
-            if isinstance(argument, Pointer):
+            if isinstance(argument, Pointer | Descriptor):
                 buffer = buffers[argument.buffer]
                 value: int | float = blocks[block_key(buffer)].ctypes.data + byte_offset(buffer, scalars.n)
             else:
                 value = number(argument, scalars)
-            arguments[name] = self._interpreter.tensor_of(argument, value, buffers)
+            if isinstance(argument, Descriptor):
+                arguments[name] = self._interpreter.descriptor_of(argument, value, scalars.n, buffers)
+            else:
+                arguments[name] = self._interpreter.tensor_of(argument, value, buffers)
         kernel = getattr(self._kernels, launch.kernel)
         self._interpreter.run(kernel, arguments, launch.constants, grid_of(launch, scalars.n))
 
@@ -114,9 +121,13 @@ class TritonExecutor:
     ) -> None:
         arguments = []
         for _, argument in launch.arguments:
-            if isinstance(argument, Pointer):
+            if isinstance(argument, Pointer | Descriptor):
                 buffer = buffers[argument.buffer]
-                arguments.append(typed(blocks[block_key(buffer)], buffer, scalars.n))
+                tensor = typed(blocks[block_key(buffer)], buffer, scalars.n)
+                described = isinstance(argument, Descriptor)
+                arguments.append(
+                    self._interpreter.host_descriptor(argument, tensor, scalars.n) if described else tensor
+                )
             else:
                 arguments.append(number(argument, scalars))
         kernel = getattr(self._kernels, launch.kernel)
@@ -139,10 +150,10 @@ def typed(block: Any, buffer: Buffer, n: int) -> Any:
 
 
 def number(argument: Argument, scalars: Scalars) -> int | float:
-    """The value of an argument that is no pointer."""
+    """The value of an argument that is no address."""
     if isinstance(argument, Integer):
         return argument.value.at(scalars.n)
-    assert not isinstance(argument, Pointer)
+    assert not isinstance(argument, Pointer | Descriptor)
     value: int | float = getattr(scalars, argument.name)
     return value
 
