@@ -29,6 +29,9 @@ class Executor(Protocol):
     def forget(self) -> None:
         """Let go of blocks kept from earlier runs, since they have been replaced."""
 
+    def scratch_bytes(self, schedule: Schedule, n: int) -> int:
+        """Memory that a run of ``n`` images takes beside the blocks it is given."""
+
 
 class Device(Protocol):
     """Memory and execution of one kind; blocks are opaque to everybody else."""

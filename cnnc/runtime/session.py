@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,8 +60,13 @@ class Session:
         return self._plans[variant]
 
     def predicted_bytes(self, variant: str, n: int, *, update: bool) -> dict[str, int]:
-        """Bytes by space for a run of ``n`` images; ``update`` adds gradients and momentum."""
-        schedule = self.plan(variant).schedule(n)
+        """Bytes by space for a run of ``n`` images in a new session; ``update`` adds an optimiser step to it.
+
+        ``scratch`` is what kernels take beside the plan's memory, and ``returned`` the copies of what is given out.
+        """
+        plan, executor, _ = self._compiled(variant)
+        schedule = plan.schedule(n)
+        arenas = ["update"] * update + ["cast"] * self._casts
         acc = ITEM_BYTES[resolve(Element.ACC, self.dtype)]
         params = self.arenas.params.count * acc
         return {
@@ -73,7 +79,14 @@ class Session:
             "input": _bytes(schedule, Space.INPUT, n),
             "output": _bytes(schedule, Space.OUTPUT, n),
             "work": schedule.work.at(n),
+            "counters": _counter_bytes(schedule),
+            "scratch": executor.scratch_bytes(schedule, n) + sum(self._arena_scratch(name) for name in arenas),
+            "returned": sum(_copy_bytes(buffer, n) for buffer in schedule.named(Space.OUTPUT).values()),
         }
+
+    def _arena_scratch(self, variant: str) -> int:
+        plan, executor, _ = self._compiled(variant)
+        return executor.scratch_bytes(plan.schedules[0], 1)
 
     # -- runs -------------------------------------------------------------------------------------
 
@@ -87,16 +100,21 @@ class Session:
         Raises:
             CnnError: the run does not fit into memory; names the predicted bytes.
         """
-        plan, executor, writes_state = self._compiled(variant)
-        schedule = plan.schedule(scalars.n)
         try:
-            blocks = self._blocks(variant, schedule, scalars.n)
+            return self._run(variant, inputs, scalars)
         except MemoryError as error:
             total = sum(self.predicted_bytes(variant, scalars.n, update=variant == "loss").values())
             raise CnnError(
                 f"{self.model.name} with a batch of {scalars.n} needs {total:,} bytes, more than there are; "
                 "take a smaller batch"
             ) from error
+
+    def _run(
+        self, variant: str, inputs: Mapping[str, np.ndarray[Any, Any]], scalars: Scalars
+    ) -> dict[str, np.ndarray[Any, Any]]:
+        plan, executor, writes_state = self._compiled(variant)
+        schedule = plan.schedule(scalars.n)
+        blocks = self._blocks(variant, schedule, scalars.n)
         self._refresh(variant, schedule, executor, blocks, scalars)
         for name, buffer in schedule.named(Space.INPUT).items():
             self.device.write(buffer, blocks, scalars.n, inputs[name].reshape(scalars.n, *buffer.shape))
@@ -154,7 +172,7 @@ class Session:
 
     def _counters(self, schedule: Schedule) -> Any:
         """Zeros, as every step leaves them."""
-        need = max((b.size.c for b in schedule.buffers if b.space is Space.COUNTERS), default=0)
+        need = _counter_bytes(schedule)
         if self._zeros[0] < need:
             self._zeros = need, self.device.allocate(need)
         return self._zeros[1]
@@ -204,6 +222,16 @@ class Session:
 def _bytes(schedule: Schedule, space: Space, n: int) -> int:
     """Bytes of the caller's arrays; views of them take none."""
     return sum(buffer.size.at(n) for buffer in schedule.named(space).values())
+
+
+def _copy_bytes(buffer: Buffer, n: int) -> int:
+    """Bytes of a buffer as ``Device.read`` copies it: 16-bit floats come as float32."""
+    return max(4, buffer.item_bytes) * math.prod(buffer.shape) * (n if buffer.batched else 1)
+
+
+def _counter_bytes(schedule: Schedule) -> int:
+    """Bytes of the counters that all steps share."""
+    return max((buffer.size.c for buffer in schedule.buffers if buffer.space is Space.COUNTERS), default=0)
 
 
 def _writes_state(plan: Plan) -> bool:

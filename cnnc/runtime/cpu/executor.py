@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
+from cnnc.ir.size import Size
 from cnnc.ir.types import Element, TensorType
 from cnnc.runtime.arrays import Array, bfloat16_bits, bfloat16_values
 from cnnc.runtime.cpu.columns import clear_border
 from cnnc.runtime.cpu.fused import bind_fused
-from cnnc.runtime.cpu.operand import NO_HALO, Operand, Run, Scratch
+from cnnc.runtime.cpu.operand import NO_HALO, Measure, Operand, Run, Scratch
 from cnnc.runtime.cpu.table import BIND
-from cnnc.runtime.memory import Block, Key, view
+from cnnc.runtime.memory import Block, Key, allocate, block_key, view
 from cnnc.runtime.scalars import Scalars
 
 Work = Callable[[], None]
 Blocks = Mapping[Key, Block]
+MEASURED = 1 << 30  # bytes of work memory up to which scratch memory is measured for just that batch
 REMEMBERED = 4  # batch sizes whose bound steps are kept
 CALLERS = (Space.INPUT, Space.OUTPUT)  # the caller's arrays may be new at each run
 ELEMENTS = {"int32": Element.LABEL, "uint8": Element.INDEX}
@@ -41,10 +44,9 @@ class CpuExecutor:
         self._callers: dict[int, tuple[Step, Run]] = {}  # steps bound to arrays of the last run's caller
         self._callers_of: tuple[int, int] = (0, 0)
 
-    @property
-    def scratch_bytes(self) -> int:
+    def scratch_bytes(self, schedule: Schedule, n: int) -> int:
         """Memory used beside the plan's own: windows as matrices, partial sums, 16-bit operands in float32."""
-        return self._scratch.nbytes
+        return scratch_bytes(schedule, n)
 
     def run(self, schedule: Schedule, steps: Sequence[Step], blocks: Blocks, scalars: Scalars) -> None:
         """Run steps of a schedule in order over ``scalars.n`` images.
@@ -55,6 +57,9 @@ class CpuExecutor:
         self._forget_moved(schedule, blocks, scalars.n)
         known = self._bound[id(schedule), scalars.n][1]
         buffers = {buffer.id: buffer for buffer in schedule.buffers}
+        new = [step for step in steps if id(step) not in known and id(step) not in self._callers]
+        if self._grow(max(needs(new, buffers, blocks, scalars.n), default=0)):
+            known = self._bound.setdefault((id(schedule), scalars.n), (schedule, {}))[1]
         with np.errstate(all="ignore"):  # infinities and NaN go through as on any device
             for step in steps:
                 entry = known.get(id(step)) or self._callers.get(id(step))
@@ -62,6 +67,16 @@ class CpuExecutor:
                     entry = (step, bind_step(step, buffers, blocks, scalars.n, self._scratch))
                     (self._callers if _touches_callers(step, buffers) else known)[id(step)] = entry
                 entry[1](scalars)
+
+    def _grow(self, needed: int) -> bool:
+        """Replace scratch memory if it is too small, and forget what is bound to it; whether it was."""
+        if needed <= self._scratch.nbytes:
+            return False
+        self._bound.clear()
+        self._callers.clear()
+        self._scratch = Scratch()  # let go of the old block before taking a larger one
+        self._scratch = Scratch(needed)
+        return True
 
     def forget(self) -> None:
         """Let go of all memory that steps are bound to; the next run binds them again."""
@@ -84,6 +99,40 @@ class CpuExecutor:
             if len(self._bound) >= REMEMBERED:
                 del self._bound[next(iter(self._bound))]
             self._bound[key] = (schedule, {})
+
+
+def scratch_bytes(schedule: Schedule, n: int) -> int:
+    """Bytes of scratch memory that a run of ``n`` images takes: the steps are bound, to memory they never use.
+
+    A large batch would take long; what each step takes is then continued in a line from two smaller ones, which
+    is too much where pieces of a batch have reached their full size.
+    """
+    buffers = {buffer.id: replace(buffer, offset=Size()) for buffer in schedule.buffers}
+    steps = (*schedule.prepare, *schedule.steps)
+
+    def measured(count: int) -> list[int]:
+        block = allocate(max((buffer.size.at(count) for buffer in buffers.values()), default=0))
+        return needs(steps, buffers, {block_key(buffer): block for buffer in buffers.values()}, count)
+
+    far = n
+    while far > 2 and schedule.work.at(far) > MEASURED:
+        far = -(-far // 2)
+    at_far = measured(far)
+    if far == n:
+        return max(at_far, default=0)
+    near = far // 2
+    pairs = zip(measured(near), at_far, strict=True)
+    return max((high + (high - low) * (n - far) // (far - near) for low, high in pairs), default=0)
+
+
+def needs(steps: Sequence[Step], buffers: Mapping[int, Buffer], blocks: Blocks, n: int) -> list[int]:
+    """Bytes of scratch memory that each step takes."""
+    result = []
+    for step in steps:
+        measure = Measure()
+        bind_step(step, buffers, blocks, n, measure)
+        result.append(measure.needed)
+    return result
 
 
 def _touches_callers(step: Step, buffers: Mapping[int, Buffer]) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cnnc.ir.plan import ALIGN_BYTES
 from cnnc.ir.window import Pad
 from cnnc.runtime.arrays import Array
 from cnnc.runtime.memory import Block, allocate
@@ -51,10 +52,14 @@ def operand(array: Array) -> Operand:
 
 
 class Scratch:
-    """Memory for what lives no longer than one step; all steps share it, since they run one by one."""
+    """Memory for what lives no longer than one step; all steps share it, since they run one by one.
 
-    def __init__(self) -> None:
-        self._block: Block = allocate(0)
+    ``needed`` says how many bytes have been in use at most; who knows it beforehand gives it as ``nbytes``.
+    """
+
+    def __init__(self, nbytes: int = 0) -> None:
+        self.needed = nbytes
+        self._block: Block = allocate(nbytes)
         self._used = 0
 
     @property
@@ -68,21 +73,35 @@ class Scratch:
     def array(self, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
         """An uninitialised array that no other of this step overlaps."""
         kind = np.dtype(dtype)
-        size = -(-math.prod(shape) * kind.itemsize // 128) * 128
-        if self._used + size > len(self._block):
-            # Arrays handed out before keep the old block alive; growing by a factor bounds their sum.
-            self._block = allocate(max(size, GROWTH * len(self._block)))
-            self._used = 0
-        array: Array = np.ndarray(tuple(shape), kind, self._block, self._used)
+        begin = self._used
+        size = -(-math.prod(shape) * kind.itemsize // ALIGN_BYTES) * ALIGN_BYTES
         self._used += size
+        self.needed = max(self.needed, self._used)
+        array: Array = np.ndarray(tuple(shape), kind, *self._memory(begin, size))
         return array
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Arrays made inside may be overwritten by what is made after: for parts of a step that run in turn."""
-        block, used = self._block, self._used
+        used = self._used
         yield
-        self._used = used if self._block is block else 0
+        self._used = used
+
+    def _memory(self, begin: int, size: int) -> tuple[Block, int]:
+        """A block, and the place in it of the bytes from ``begin`` on."""
+        if begin + size > len(self._block):
+            # Arrays handed out before keep the old block alive; growing by a factor bounds their sum.
+            self._block = allocate(max(begin + size, GROWTH * len(self._block)))
+        return self._block, begin
+
+
+class Measure(Scratch):
+    """Scratch memory to bind steps to that never run: arrays may overlap, so that it stays small."""
+
+    def _memory(self, begin: int, size: int) -> tuple[Block, int]:
+        if size > len(self._block):
+            self._block = allocate(size)
+        return self._block, 0
 
 
 def as_rows(array: Array) -> Array | None:
