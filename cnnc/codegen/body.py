@@ -141,6 +141,11 @@ class Body:
                 self._compute(index, place, None)
         return self._known[number, place.key]
 
+    def masked(self, number: int, place: Place, name: str = "x") -> str:
+        """A value in float32, zero where the mask is false: what is computed there from zeros need not be."""
+        value = self.value(number, place, name)
+        return value if self.maker(number) is None else f"tl.where({place.mask}, {value}, 0.0)"
+
     def added(self, number: int, place: Place, onto: str) -> str:
         """``onto`` plus a value: a product, or a bias behind one, goes on in ``onto``'s accumulator."""
         index = self.maker(number)

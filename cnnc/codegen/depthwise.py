@@ -6,14 +6,17 @@ channel ``channel // MULTIPLIER``; KRSC weights of one channel per group are ``[
 
 from __future__ import annotations
 
+from cnnc.codegen.body import Body
 from cnnc.codegen.context import Context
 from cnnc.codegen.epilogue import chain_name, chain_text, finish
 from cnnc.codegen.kernel import Kernel
+from cnnc.codegen.place import Place
 from cnnc.codegen.pointwise import begin_tile, column_tiles
-from cnnc.codegen.pool import GRAD_TAP, indent
+from cnnc.codegen.pool import GRAD_TAP
 from cnnc.codegen.rows import Rows, operand
 from cnnc.codegen.rules_conv import declare_window
-from cnnc.codegen.wgrad import launch_sum, sum_target
+from cnnc.codegen.splits import Share
+from cnnc.codegen.wgrad import begin_wgrad, end_wgrad
 from cnnc.ir import ops
 
 # The pixel (h, w) that a tap of output (p, q) reads.
@@ -33,24 +36,14 @@ DGRAD = """
 """
 
 WGRAD_BEGIN = """
+pid = tl.program_id(0)
 filter_tiles = (K + BN - 1) // BN
-channel = tl.program_id(0) % filter_tiles * BN + tl.arange(0, BN)
+channel = pid % filter_tiles * BN + tl.arange(0, BN)
 channel_live = channel < K
-first = tl.program_id(0) // filter_tiles * TAPS
+source = SOURCE
+first = pid // filter_tiles * TAPS
 split = tl.program_id(1)
 trips = ((ROWS + BM - 1) // BM + SPLITS - 1) // SPLITS
-"""
-
-WGRAD_ROWS = """
-dy_row = p.to(tl.int64) * dy_h + q.to(tl.int64) * dy_w + n.to(tl.int64) * dy_n
-dy_at = dy + dy_row[:, None] + channel[None, :]
-dy_tile = tl.load(dy_at, mask=live[:, None] & channel_live[None, :], other=0.0).to(tl.float32)
-"""
-
-WGRAD_TAP = """
-x_row = h.to(tl.int64) * x_h + w.to(tl.int64) * x_w + n.to(tl.int64) * x_n
-x_at = x + x_row[:, None] + (SOURCE)[None, :]
-value = tl.load(x_at, mask=inside[:, None] & channel_live[None, :], other=0.0).to(tl.float32)
 """
 
 
@@ -87,37 +80,42 @@ def emit_depthwise_wgrad(context: Context) -> None:
     """dw = the sum over rows of dy times the x that each tap saw; a program keeps a few taps, one tile each."""
     op = context.anchor
     assert isinstance(op, ops.ConvWgrad)
-    dy, x = context.operands
-    filters, tile = dy.shape[2], context.tile
-    kernel = Kernel("depthwise_wgrad", "Gradient of a depthwise convolution's weight.")
+    tile = context.tile
+    kernel, body = begin_wgrad(context, "depthwise_wgrad", "Gradient of a depthwise convolution's weight")
+    dy, x = (body.types[number] for number in context.parts[context.main].operands)
+    filters = dy.shape[2]
     rows = Rows((dy.shape[0], dy.shape[1]))
-    operand(kernel, "dy", dy)
-    operand(kernel, "x", x)
-    sum_target(context, kernel)
     rows.declare(kernel)
-    kernel.counts(H=x.shape[0], W=x.shape[1], SPLITS=tile.splits)
+    kernel.counts(H=x.shape[0], W=x.shape[1])
     kernel.integers(K=filters)
     declare_window(kernel, op.window)
     multiplier = filters // op.groups
-    kernel.constant(MULTIPLIER=multiplier, BM=tile.m, BN=tile.n, TAPS=tile.k)
-    kernel.write(WGRAD_BEGIN.replace("ROWS", rows.total))
-    for place in range(tile.k):
-        kernel.write(f"acc{place} = tl.full((BM, BN), 0.0, tl.float32)")
-    kernel.body.append(_wgrad_loop(rows, tile.k, _source(multiplier)))
-    for place in range(tile.k):
-        kernel.write(
-            f"at{place} = out + (split * K + channel).to(tl.int64) * (R * S) + first + {place}\n"
-            f"sum{place} = tl.sum(acc{place}, axis=0).to(out.dtype.element_ty)\n"
-            f"tl.store(at{place}, sum{place}, mask=channel_live & (first + {place} < R * S))"
-        )
-    launch_sum(context, kernel, -(-filters // tile.n) * -(-op.window.taps // tile.k))
+    kernel.constant(MULTIPLIER=multiplier, TAPS=tile.k)
+    kernel.write(WGRAD_BEGIN.replace("ROWS", rows.total).replace("SOURCE", _source(multiplier)))
+    for tap in range(tile.k):
+        kernel.write(f"acc{tap} = tl.full((BM, BN), 0.0, tl.float32)")
+    with kernel.block("for trip in range(trips):"):
+        kernel.write("rows = (split * trips + trip) * BM + tl.arange(0, BM)")
+        kernel.write("\n".join(rows.decode()))
+        _wgrad_step(body, rows, (x.shape[0], x.shape[1]))
+    shares = []
+    for tap in range(tile.k):
+        kernel.write(f"sum{tap} = tl.sum(acc{tap}, axis=0)")
+        mask = f"channel_live & (first + {tap} < R * S)"
+        shares.append(Share(f"sum{tap}", f"channel.to(tl.int64) * (R * S) + first + {tap}", mask, "(BN,)"))
+    end_wgrad(body, shares)
 
 
-def _wgrad_loop(rows: Rows, taps: int, source: str) -> str:
-    """The loop over this split's rows, the program's taps written out."""
-    body = ["rows = (split * trips + trip) * BM + tl.arange(0, BM)", *rows.decode(), WGRAD_ROWS.strip("\n")]
-    for place in range(taps):
+def _wgrad_step(body: Body, rows: Rows, image: tuple[int, int]) -> None:
+    """A tile of rows: dy once, and for each of the program's taps, written out, the x that it saw."""
+    kernel, context = body.kernel, body.context
+    dy, x = context.parts[context.main].operands
+    kernel.write("dy_mask = live[:, None] & channel_live[None, :]")
+    left = Place(body.fresh(), rows, mask="dy_mask", channels="K", stored_if="first == 0")
+    kernel.write(f"dy_tile = {body.masked(dy, left, 'dy')}")
+    for place in range(context.tile.k):
         # A tap beyond the last is summed like any other, and not stored.
-        body += [f"tap = first + {place}", WINDOW_TAP]
-        body += [WGRAD_TAP.replace("SOURCE", source).strip("\n"), f"acc{place} += dy_tile * value"]
-    return "for trip in range(trips):\n" + indent("\n".join(body))
+        kernel.write(f"tap = first + {place}\n{WINDOW_TAP}\nx_mask = inside[:, None] & channel_live[None, :]")
+        seen = Rows(image, "h", "w", "H", "W")
+        right = Place(body.fresh(), seen, "inside", "source", mask="x_mask", channels="(K // MULTIPLIER)")
+        kernel.write(f"acc{place} += dy_tile * {body.masked(x, right)}")

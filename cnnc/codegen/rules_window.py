@@ -98,14 +98,11 @@ def sum_or_avg_pool(body: Body, index: int, place: Place, onto: str | None) -> t
     kernel.write(f"total{tag} = {place.zeros}")
     with kernel.block(head):
         kernel.write(instantiate(TAP, tag, names | {"tap": f"tap{tag}"}))
-        value = body.value(part.operands[0], inner)
-        if body.maker(part.operands[0]) is not None:
-            value = f"tl.where({inner.mask}, {value}, 0.0)"
-        kernel.write(f"total{tag} += {value}")
+        kernel.write(f"total{tag} += {body.masked(part.operands[0], inner)}")
     total = f"total{tag}"
     if isinstance(part.op, ops.AvgPool):
         declare_counted(kernel, part.op.window, part.op.count_pad, tag)
-        kernel.write(instantiate(DIVISOR, tag, names))
+        kernel.write(instantiate(DIVISOR, tag, names | {"window_count": "window_count"}))
         kernel.write(f"average{tag} = total{tag} / divisor{tag}[:, None]")
         total = f"average{tag}"
     return _onto(body, total, onto)
@@ -131,9 +128,7 @@ def depthwise(body: Body, index: int, place: Place, onto: str | None) -> tuple[s
     kernel.write(f"total{tag} = {onto or place.zeros}")
     with kernel.block(head):
         kernel.write(instantiate(TAP, tag, names | {"tap": f"tap{tag}"}))
-        value = body.value(x, inner)
-        if body.maker(x) is not None:
-            value = f"tl.where({inner.mask}, {value}, 0.0)"
+        value = body.masked(x, inner)
         kernel.write(instantiate(DEPTHWISE, tag, names | _inner_names(tag) | {"value": value}))
     return (f"total{tag}",)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from cnnc.ir import ops
 from cnnc.ir.plan import ALIGN_BYTES, Buffer, Tile
 from cnnc.ir.size import Size
-from cnnc.ir.types import TensorType
+from cnnc.ir.types import Element, TensorType
 
 Types = tuple[TensorType, ...]
 
@@ -41,8 +41,9 @@ CHANNEL_OPS = (
     ops.PadShortcut,
     ops.PadShortcutGrad,
 )
-# Parts that need registers of their own for every element, beside a product's accumulator.
-HEAVY_PARTS = (ops.Dropout, ops.MaxPool, ops.AvgPool, ops.SumPool)
+POOLS = (ops.MaxPool, ops.AvgPool, ops.SumPool)
+# Parts whose results are no tile of the kernel: sums over its rows, or slices of what the part before them gives.
+NO_TILE = (*ROW_SUMS, ops.BatchNormUpdate, ops.Split)
 WITHOUT_TILE = (
     ops.SgdUpdate,
     ops.CastArena,
@@ -122,27 +123,53 @@ def choose_tile(
     longer ones may not be ``aligned`` whatever their own channels.
     """
     anchor, read, made = anchor_of(op, operands, results)
-    tile = _anchor_tile(anchor, read, made, n, target, dtype, aligned)
-    if tile is None or not isinstance(op, ops.Fused) or target == INTERPRET:
+    rows = math.prod(tile_shape(op, operands)[:-1]) * n if isinstance(op, ops.Fused) else None
+    tile = _anchor_tile(anchor, read, made, n, target, dtype, aligned, rows)
+    if tile is None or not isinstance(op, ops.Fused) or rows is None or target == INTERPRET:
         return tile
-    if isinstance(anchor, MATRIX_OPS) and any(isinstance(part.op, HEAVY_PARTS) for part in op.parts):
-        tile = _with_room(tile)
+    if isinstance(anchor, MATRIX_OPS):
+        tile = _with_room(tile, op, operands)
     if _sums(op) and type(anchor) not in ROW_SUMS:
-        rows = math.prod(made[0].shape[:-1]) * n
         programs = -(-made[0].shape[-1] // tile.n) * phases(anchor)
         tile = replace(tile, splits=_splits(programs, rows, tile.m))
     return tile
 
 
+def tile_shape(op: ops.Op, operands: Types) -> tuple[int, ...]:
+    """Shape of the value that a kernel's programs hold tiles of: the last part's that is one, or what is summed."""
+    parts, values = _body(op, operands)
+    for part in reversed(parts):
+        if type(part.op) not in NO_TILE:
+            return part.op.infer(*(values[i] for i in part.operands))[0].shape
+    return values[parts[0].operands[0]].shape
+
+
+def _body(op: ops.Op, operands: Types) -> tuple[tuple[ops.Part, ...], Types]:
+    """An op's parts and the types of their values; a plain op is its own part."""
+    if isinstance(op, ops.Fused):
+        return op.parts, op.value_types(operands)
+    return (ops.Part("", op, tuple(range(len(operands)))),), (*operands, *op.infer(*operands))
+
+
 def _anchor_tile(
-    op: ops.Op, operands: Types, results: Types, n: int, target: str, dtype: str, aligned: bool
+    op: ops.Op,
+    operands: Types,
+    results: Types,
+    n: int,
+    target: str,
+    dtype: str,
+    aligned: bool,
+    stored: int | None,
 ) -> Tile | None:
+    """``stored`` rows leave a fused kernel: fewer than its product's where a pool follows that."""
     if isinstance(op, WITHOUT_TILE):
         return None
     depthwise = len(operands) > 1 and ops.is_depthwise(op, operands[1].shape)
     if isinstance(op, MATRIX_OPS) and not depthwise:
         product = product_of(op, operands, results, n)
         product = replace(product, aligned=product.aligned and aligned)
+        if stored is not None and not isinstance(op, WGRADS):
+            product = replace(product, rows=stored)
         if target == INTERPRET:
             return _interpreted_product(op, product)
         if isinstance(op, WGRADS):
@@ -188,15 +215,29 @@ def workspace_bytes(op: ops.Op, operands: Types, results: Types, tile: Tile | No
 
 
 def counter_count(op: ops.Op, operands: Types, results: Types, tile: Tile) -> int:
-    """How many counters a step needs: one for each block of channels whose sums several programs share."""
-    if not _sums(op):
-        return 0
+    """How many counters a step needs: one for each block of channels, or of a weight, that programs sum together."""
     channels = sum_channels(op, operands)
+    sums = _sums(op)
     anchor, operands, results = anchor_of(op, operands, results)
+    if isinstance(anchor, WGRADS):
+        return wgrad_programs(anchor, operands, tile) if tile.splits > 1 else 0
+    if not sums:
+        return 0
     if sharing(op, operands, results, tile) == 0:
         return 0
     groups = anchor.groups if isinstance(anchor, ops.Conv | ops.ConvDgrad) else 1
     return groups * -(-channels // groups // tile.n)
+
+
+def wgrad_programs(op: ops.Op, operands: Types, tile: Tile) -> int:
+    """Tiles of a weight's gradient: the programs of one split of its rows. Operands are the anchor's."""
+    if isinstance(op, ops.ConvWgrad) and ops.is_depthwise(op, operands[1].shape):
+        return -(-operands[0].shape[2] // tile.n) * -(-op.window.taps // tile.k)
+    product = product_of(op, operands, op.infer(*operands), 1)
+    taps = 1 if gathers(op, product, tile) else product.columns // product.unit
+    columns = taps * -(-product.columns // taps // tile.n)
+    groups = op.groups if isinstance(op, ops.ConvWgrad) else 1
+    return groups * -(-product.rows // tile.m) * columns
 
 
 def sharing(op: ops.Op, operands: Types, results: Types, tile: Tile) -> int:
@@ -269,10 +310,15 @@ def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile
     return Tile(m, n, k, warps=8 if m * n > 8192 else 4, stages=4 if single else 3)
 
 
-def _with_room(tile: Tile) -> Tile:
-    """A tile that leaves registers for a second one, of maxima, or for ten rounds of Philox on every element."""
+def _with_room(tile: Tile, op: ops.Fused, operands: Types) -> Tile:
+    """A product's tile that leaves registers for what needs some of its own for every element: a window's maximum or
+    sum, the tap where it was found, ten rounds of Philox."""
+    leaving = [op.value_types(operands)[number].element for number in op.results]
+    heavy = any(isinstance(part.op, ops.Dropout) for part in op.parts) or Element.INDEX in leaving
+    if not heavy and not any(isinstance(part.op, POOLS) for part in op.parts):
+        return tile
     n = min(64, tile.n)
-    return replace(tile, m=64, n=n, warps=8 if n == 64 else 4)
+    return replace(tile, m=64 if heavy else tile.m, n=n, warps=8 if n == 64 else 4)
 
 
 def _wgrad_tile(op: ops.Op, product: Product, dtype: str) -> Tile:

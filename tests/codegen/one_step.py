@@ -81,7 +81,7 @@ def plan_of(
 
     def add(name: str, kind: TensorType | None, size: Size | None = None) -> int:
         nonlocal offset
-        kind = kind or TensorType((0,), False, Element.ACC)
+        kind = kind or TensorType((size.c // 4 if size else 0,), False, Element.ACC)
         concrete = resolve(kind.element, dtype)
         buffer = Buffer(
             len(buffers), name, Space.WORK, concrete, kind.shape, kind.batched, axes_of(kind, layout), offset, Size()
