@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from cnnc.ir.types import format_shape
 
 ALIGN_ELEMENTS = 64  # 256 bytes in float32, 128 in bfloat16: vector loads and descriptors need no more
+ROW_ELEMENTS = 16  # 32 bytes in bfloat16: they still take what starts here, right behind another parameter
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,15 @@ class Arena:
     """Parameters of one kind side by side in one flat array; offsets and counts in elements.
 
     Decayed parameters come first and contiguous, so that one update kernel needs one boundary; clipped ones
-    lie contiguous around that boundary.
-    Gradients, momentum and the 16-bit copy use the same offsets.
+    lie contiguous around that boundary. Gradients, momentum and the 16-bit copy use the same offsets.
+
+    Each group of ``together`` follows its first member without gaps, as far as counts are multiples of ROW_ELEMENTS,
+    so that several layers' rows can be read and written as one array. Groups share no member, and theirs are alike
+    in being decayed and clipped.
     """
 
     specs: tuple[ParamSpec, ...]
+    together: tuple[tuple[str, ...], ...] = ()
     offsets: tuple[int, ...] = field(init=False)
     decayed: int = field(init=False)
     clipped: tuple[int, int] = field(init=False)
@@ -95,21 +102,39 @@ class Arena:
     _places: dict[str, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "_places", {spec.name: place for place, spec in enumerate(self.specs)})
+        followed = {name for group in self.together for name in group[:-1]}
         offsets: dict[str, int] = {}
         total = decayed = 0
         clipped: tuple[int, int] | None = None
-        for spec in sorted(self.specs, key=lambda spec: (not spec.decay, spec.clipped == spec.decay)):
+        for spec in self._in_order():
             offsets[spec.name] = start = total
-            total += -(-spec.count // ALIGN_ELEMENTS) * ALIGN_ELEMENTS
+            close = spec.name in followed and spec.count % ROW_ELEMENTS == 0
+            total += spec.count
+            total = total if close else -(-total // ALIGN_ELEMENTS) * ALIGN_ELEMENTS
             if spec.decay:
                 decayed = total
             if spec.clipped:
                 clipped = (start if clipped is None else clipped[0], total)
-        object.__setattr__(self, "_places", {spec.name: place for place, spec in enumerate(self.specs)})
         object.__setattr__(self, "offsets", tuple(offsets[spec.name] for spec in self.specs))
         object.__setattr__(self, "decayed", decayed)
         object.__setattr__(self, "clipped", clipped or (0, 0))
         object.__setattr__(self, "count", total)
+
+    def _in_order(self) -> list[ParamSpec]:
+        """Specs as they lie in the arena."""
+        followers = {group[0]: group[1:] for group in self.together}
+        moved = {name for group in self.together for name in group[1:]}
+        order: list[ParamSpec] = []
+        for spec in sorted(self.specs, key=lambda spec: (not spec.decay, spec.clipped == spec.decay)):
+            if spec.name not in moved:
+                order += [spec, *(self.spec(name) for name in followers.get(spec.name, ()))]
+        return order
+
+    def adjacent(self, names: Sequence[str]) -> bool:
+        """Whether these are parameters of the arena that follow each other without gaps, in this order."""
+        known = all(name in self._places for name in names)
+        return known and all(self.offset(a) + self.spec(a).count == self.offset(b) for a, b in pairwise(names))
 
     def offset(self, name: str) -> int:
         """First element of a parameter."""

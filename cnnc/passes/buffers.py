@@ -14,6 +14,8 @@ from cnnc.ir.window import Pad
 from cnnc.passes.layout import NO_HALO, axes_of, halos, widest
 from cnnc.passes.places import Places
 
+ARENAS = (Space.PARAMS, Space.SHADOW, Space.GRADS, Space.STATE)  # where every plan finds the same arrays
+
 
 @dataclass(frozen=True)
 class Arenas:
@@ -40,8 +42,10 @@ class BufferTable:
         self.users = graph.users()
         self.outputs = {value: name for name, value in graph.outputs.items()}
         self.constant = constants(graph)
-        self.places = Places(graph)
-        self._output_of = {self.places.of(value).root: value for value in self.outputs}
+        self.places = Places(graph, arenas.params)
+        # Where several outputs lie in one piece of memory, it begins with the first.
+        whole = [(place.root, value) for value in self.outputs if not (place := self.places.of(value)).first]
+        self._output_of = dict(whole)
         self.buffers: list[Buffer] = []
         self.ids: dict[Value, int] = {}
         self._halos = self._halos_by_root()
@@ -113,12 +117,16 @@ class BufferTable:
         axes = axes_of(kind, space, self.target)
         given = len(self.buffers), name, space, dtype, kind.shape, kind.batched, axes, Size(), Size()
         buffer = Buffer(*given, halo, channels, place.first, within, view=value != self._known(place.root))
-        size = aligned(buffer.elements.scaled(buffer.item_bytes))
+        size = buffer.elements.scaled(buffer.item_bytes)
+        if space not in ARENAS:
+            size = aligned(size)
+        elif place.first:
+            size = self.buffers[self.ids[place.root]].size
         self.buffers.append(replace(buffer, size=size, offset=self._fixed_offset(space, name, dtype)))
         self.ids[value] = buffer.id
 
     def _space(self, root: Value, value: Value) -> tuple[Space, str]:
-        output = self.outputs.get(self._known(root))
+        output = self.outputs.get(value, self.outputs.get(self._known(root)))
         if output is not None:
             kind, _, name = output.partition(":")
             return {"grad": Space.GRADS, "state": Space.STATE}.get(kind, Space.OUTPUT), name or output

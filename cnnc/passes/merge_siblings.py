@@ -15,7 +15,7 @@ from cnnc.ir.graph import Graph, Node, Value
 from cnnc.ir.roofline import typical_us
 from cnnc.ir.types import Element
 from cnnc.passes.epilogues import reason_against
-from cnnc.passes.rewrite import Rewriter
+from cnnc.passes.rewrite import Rewriter, spec_of
 
 # Ops of one channel each: what they read beside the image is one element per channel.
 CHANNELWISE = (
@@ -43,6 +43,25 @@ def merge_siblings(graph: Graph) -> Graph:
         elif node.name not in absorbed and node.name not in rewriter.new:
             rewriter.copy(node)
     return rewriter.done()
+
+
+def read_together(graph: Graph) -> tuple[tuple[str, ...], ...]:
+    """Names of trained parameters that merging puts below each other; alike in their place in the arena, in one group.
+
+    Where these lie together there, ``ConcatRows`` and the slices of its gradient move nothing.
+    """
+    merged = merge_siblings(graph)
+    groups: list[tuple[str, ...]] = []
+    taken: set[str] = set()
+    for node in merged.walk():
+        if isinstance(node.op, ops.ConcatRows):
+            specs = [spec for value in node.operands if (spec := spec_of(merged[value.node])) and spec.trainable]
+            names = tuple(spec.name for spec in specs)
+            alike = len({(spec.decay, spec.clipped) for spec in specs}) == 1
+            if alike and not taken & {*names} and len({*names}) == len(node.operands):
+                groups.append(names)
+                taken.update(names)
+    return tuple(groups)
 
 
 def refusal(rewriter: Rewriter, node: Node) -> str | None:

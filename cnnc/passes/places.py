@@ -11,13 +11,17 @@ from dataclasses import dataclass
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
+from cnnc.ir.params import Arena
+from cnnc.passes.adjacent_rows import adjacent_rows
 
+ROWS = (ops.ConcatRows, ops.RowSlice)
+NO_PARAMS = Arena(())
 VIEWS = (ops.ChannelSlice, ops.Split, ops.Flatten, ops.Unflatten)  # their results can be part of their operand
 
 
 @dataclass(frozen=True)
 class Place:
-    """The channels from ``first`` on of the memory of ``root``."""
+    """The channels (of an array that is not batched, the elements) from ``first`` on of the memory of ``root``."""
 
     root: Value
     first: int = 0
@@ -27,10 +31,10 @@ class Places:
     """Where the values of a graph lie.
 
     A concatenation whose operands can't all lie in it is computed by a step, which copies them;
-    ``place_concats`` makes copies of those that can't.
+    ``place_concats`` makes copies of those that can't. ``params`` says which parameters lie together.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, params: Arena = NO_PARAMS) -> None:
         self.graph = graph
         self._outputs = frozenset(graph.outputs.values())
         self._read = {*graph.users(), *self._outputs}
@@ -44,6 +48,8 @@ class Places:
         for node in graph.walk():
             if isinstance(node.op, VIEWS):
                 self._cut(node)
+        for value, (root, first) in adjacent_rows(graph, params).items():
+            self._inside[value] = Place(root, first)
 
     def of(self, value: Value) -> Place:
         """The place of a value; most are their own root."""
@@ -55,6 +61,8 @@ class Places:
 
     def is_view(self, node: Node) -> bool:
         """Whether a node needs no step, since all that is read of it lies in its operands' memory, or they in its."""
+        if isinstance(node.op, ROWS):
+            return node.value() in self._inside
         return isinstance(node.op, (ops.Concat, *VIEWS)) and node.name not in self._steps
 
     def is_computed(self, value: Value) -> bool:

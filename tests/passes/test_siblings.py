@@ -8,8 +8,6 @@ import pytest
 from cnnc.frontend import load, read_source
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Value
-from cnnc.ir.model import Model
-from cnnc.ir.training import TrainConfig
 from cnnc.ir.verify import verify
 from cnnc.passes.attach_loss import attach_output_gradient
 from cnnc.passes.dead_code import dead_code
@@ -21,45 +19,12 @@ from cnnc.runtime.device import open_device
 from cnnc.runtime.oracle import evaluate
 from cnnc.runtime.scalars import Scalars
 from cnnc.runtime.verify import random_inputs, random_params, verify_model
-from cnnc.source import Source
+from tests.passes.arms import Arms, as_model, with_scores
 from tests.passes.networks import Builder
-from tests.pointwise_network import WeightBuilder
 from tests.test_networks_torch import MODELS
 
 SCALARS = Scalars(3, seed=4, step=1)
 DEVICES = (("cpu", "float64"), ("cpu", "float32"), ("interpret", "float32"))
-
-
-class Arms(WeightBuilder):
-    """Arms that start from one value and end in one concat."""
-
-    def __init__(self, *shape: int) -> None:
-        super().__init__(*shape)
-        self.start = self.last
-        self.ends: list[Value] = []
-
-    def arm(self, name: str, filters: int, *followers: object, kernel: int = 1, stride: int = 1) -> Value:
-        self.last = self.start
-        self.conv(name, filters, kernel, stride)
-        for follower in followers:
-            if follower == "bias":
-                self.bias(f"{name}.add_bias")
-            elif isinstance(follower, float):
-                self.norm(f"{name}.bn", follower)
-            else:
-                self.op(f"{name}.{follower}", ops.Activation(str(follower)))
-        self.ends.append(self.last)
-        return self.last
-
-    def joined(self) -> Graph:
-        self.last = self.ends[0]
-        self.op("concat", ops.Concat(), *self.ends[1:])
-        self.conv("tail", 3, 3, pad=1)
-        return self.done()
-
-
-def as_model(graph: Graph) -> Model:
-    return Model("hand", graph, graph["input"].types[0].shape, TrainConfig(), Source("<test>", ""))
 
 
 def kinds(graph: Graph) -> list[str]:
@@ -225,17 +190,6 @@ def test_values_gradients_and_statistics_stay(graph: Graph, variant: str) -> Non
         found, expected = got[optimised.outputs[name]], want[value]
         error = np.linalg.norm(found.reshape(expected.shape) - expected)
         assert error <= 1e-12 * max(1e-2, np.linalg.norm(expected)), name
-
-
-def with_scores(graph: Graph) -> Graph:
-    """A vector at the end, for labels to index."""
-    ended = Rewriter(graph)
-    for node in graph.walk():
-        ended.copy(node)
-    new = ended.done()
-    pooled = new.add("pool", ops.GlobalAvgPool(), [graph.outputs["output"]])
-    new.outputs = {"output": pooled.value()}
-    return new
 
 
 @pytest.mark.parametrize(("device", "dtype"), DEVICES)
