@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value, finish, rebuild
+from cnnc.passes import fuse_back_to_back, fuse_pools
 from cnnc.passes.fuse import follower_of
+from cnnc.passes.groups import anchor_of, parts_of
 from cnnc.passes.places import Places
 from cnnc.passes.rewrite import Rewriter
+from cnnc.passes.roofline import Roofline
 
 FUSION = "fuse_epilogues"
 
@@ -18,6 +21,8 @@ class WhyNot:
         self._without = without
         self._kernel = {part: node.name for node in graph.walk() for part in _parts(node)}
         self._graph = graph
+        self._fused = Rewriter(graph)
+        self._roofline = Roofline(graph)
         places = Places(graph)
         self._views = {node.name for node in graph.walk() if places.is_view(node) and len(node.types) == 1}
         self._plain = Rewriter(unfused(graph))
@@ -35,12 +40,33 @@ class WhyNot:
         if last not in self._plain.users:
             return ""
         anchor = node.op.parts[node.op.main].name if isinstance(node.op, ops.Fused) else name
+        later = self._later(node)
+        if later is not None:
+            return later
         follower = follower_of(self._plain, plain[anchor], plain[last.node])
         if isinstance(follower, str):
             return follower
         if FUSION in self._without:
             return f"{FUSION} was left out"
         return f"{follower.name} runs in the kernel of {self._kernel[follower.name]}"
+
+    def _later(self, node: Node) -> str | None:
+        """Why a kernel that reads this one's result did not take it in, if there is a pass that might have done it."""
+        for user, _ in self._fused.users.get(node.value(), ()):
+            anchor = anchor_of(user.op)
+            if isinstance(anchor, fuse_pools.POOLS):
+                return self._asked("fuse_pools", fuse_pools.refusal(self._fused, self._roofline, user))
+            if isinstance(anchor, ops.Linear) and _is_left_factor(user, node.value()):
+                reason = fuse_back_to_back.refusal(self._graph, self._fused.users, node, user)
+                return self._asked(
+                    "fuse_back_to_back", reason or f"with {user.name} it would gain nothing, or less than another pair"
+                )
+        return None
+
+    def _asked(self, name: str, reason: str | None) -> str:
+        if name in self._without:
+            return f"{name} was left out"
+        return reason or f"{name} takes it no further"
 
     def _end(self, part: str) -> Value:
         """The result of a kernel's last op, or the view of it that all readers take."""
@@ -65,6 +91,13 @@ def unfused(graph: Graph) -> Graph:
             values.extend(added.value(index) for index in range(len(added.types)))
         mapping.update({node.value(slot): values[i] for slot, i in enumerate(node.op.results)})
     return finish(new, graph, mapping)
+
+
+def _is_left_factor(node: Node, value: Value) -> bool:
+    """Whether a kernel's product multiplies this very value."""
+    parts, _, main = parts_of(node)
+    number = parts[main].operands[0]
+    return number < len(node.operands) and node.operands[number] == value
 
 
 def _parts(node: Node) -> list[str]:
