@@ -54,6 +54,8 @@ def test_concat(lead: tuple[int, ...], widths: tuple[int, ...], layout: str, dev
     joined = np.concatenate(arrays, -1)
     options: dict[str, Any] = {"layout": layout, "device": device, "target": target}
     assert np.array_equal(run(ops.Concat(), *arrays, **options), joined)
+    for found, array in zip(run_step(ops.Split(widths), [image(joined)], **options), arrays, strict=True):
+        assert np.array_equal(found, array)
     start = 0
     for width, array in zip(widths, arrays, strict=True):
         assert np.array_equal(run(ops.ChannelSlice(start, width), joined, **options), array)
@@ -73,6 +75,15 @@ def test_the_launches_of_a_concat() -> None:
     assert [launch.kernel for launch in launches] == ["concat"] * 3
     assert [launch.bytes.a for launch in launches] == [2 * 2 * 64 * count for count in (64, 64, 24)]
     assert launches[0].constants == launches[1].constants
+
+
+def test_the_launches_of_a_split() -> None:
+    """One kernel, one launch a result that is asked for, each with the bytes that it moves."""
+    op, kind = ops.Split((64, 64, 24)), TensorType((8, 8, 152))
+    module = generate(plan_of(op, [kind], target="sm_90", dtype="bfloat16", wanted=[True, False, True]))
+    launches = module.tables[0].steps["step"]
+    assert [launch.kernel for launch in launches] == ["split"] * 2
+    assert [launch.bytes.a for launch in launches] == [2 * 2 * 64 * count for count in (64, 24)]
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

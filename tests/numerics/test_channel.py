@@ -33,6 +33,7 @@ def test_concat_and_its_slices(n: int, pixels: tuple[int, ...], widths: tuple[in
     whole = torch.cat([channels_last(array) for array in arrays], dim=1)
     joined = torch_side.nhwc(whole)
     check(ops.Concat(), types, arrays, [joined], Scalars(n))
+    check(ops.Split(widths), (TensorType((*pixels, sum(widths))),), (joined,), arrays, Scalars(n))
     start = 0
     for width, array in zip(widths, arrays, strict=True):
         op = ops.ChannelSlice(start, width)
