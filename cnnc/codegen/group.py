@@ -7,6 +7,7 @@ walks over tile by tile.
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 
 from cnnc.codegen.body import Body
 from cnnc.codegen.context import Context
@@ -14,17 +15,19 @@ from cnnc.codegen.epilogue import chain_text, short_name, store_result
 from cnnc.codegen.kernel import Kernel, fixed
 from cnnc.codegen.launch import Programs
 from cnnc.codegen.naming import label, words
-from cnnc.codegen.place import Place
+from cnnc.codegen.place import Place, corner_of
 from cnnc.codegen.reductions import REDUCTIONS, Sums
-from cnnc.codegen.rows import Rows
+from cnnc.codegen.rows import PIXELWISE, Rows
 from cnnc.codegen.rules import RULES
 from cnnc.ir import ops
+from cnnc.passes.descriptors import is_pixelwise
 from cnnc.passes.tiles import phases
 
 COLUMNS = """
 column_tiles = (COLUMNS + BN - 1) // BN
 {pid} = tl.program_id(0)
-channel = {pid} % column_tiles * BN + tl.arange(0, BN)
+first_channel = {pid} % column_tiles * BN
+channel = first_channel + tl.arange(0, BN)
 channel_live = channel < COLUMNS
 """
 
@@ -55,6 +58,15 @@ live = rows < phase_h * phase_w * N
 n = rows % N
 h = first_h + rows // N // width * STRIDE_H
 w_ = first_w + rows // N % width * STRIDE_W
+"""
+
+# A phase may have fewer pixels than programs were started for; those take its last one in vain.
+PHASE_PIXEL = """
+pixel = tile // image_tiles
+live = live & (pixel < phase_h * phase_w)
+pixel = tl.maximum(tl.minimum(pixel, phase_h * phase_w - 1), 0)
+h = first_h + pixel // width * STRIDE_H
+w_ = first_w + pixel % width * STRIDE_W
 """
 
 LAST = """
@@ -94,12 +106,15 @@ class _Group:
         self.shape = context.tile_shape
         grouped = isinstance(context.anchor, ops.Conv | ops.ConvDgrad) and not context.depthwise
         self.groups: int = getattr(context.anchor, "groups", 1) if grouped else 1
-        self.place = Place("", self._rows(), channels="(COLUMNS * GROUPS)" if self.groups > 1 else "COLUMNS")
+        channels = "(COLUMNS * GROUPS)" if self.groups > 1 else "COLUMNS"
+        rows = self._rows()
+        self.place = Place("", rows, channels=channels, corner=corner_of(rows) if context.tile.descriptors else None)
         self.sums = Sums(body, self.reductions, self.place.channels)
 
     def _rows(self) -> Rows:
         image = (self.shape[0], self.shape[1]) if len(self.shape) == 3 else None
-        return Rows(image, "h", "w_", "H", "W") if self.context.rows_of_dgrad else Rows(image)
+        rows = Rows(image, "h", "w_", "H", "W") if self.context.rows_of_dgrad else Rows(image)
+        return replace(rows, pixelwise=self.context.tile.descriptors and is_pixelwise(self.context.step.op))
 
     def emit(self) -> None:
         context, kernel = self.context, self.kernel
@@ -115,7 +130,7 @@ class _Group:
         if self.reductions:
             self._walk()
         else:
-            self._tile("rows = pid // programs_of_a_row * BM + tl.arange(0, BM)")
+            self._tile(self._first_tile())
         context.add(kernel, self._grid())
 
     def _summary(self) -> str:
@@ -134,12 +149,22 @@ class _Group:
             self.kernel.write("phase = tl.program_id(1)" + (" // SPLITS" if self.reductions else ""))
             self.kernel.write(PHASE)
 
+    def _first_tile(self) -> str:
+        """Which rows, or which tile of images at one pixel, a program has."""
+        columns = "(column_tiles * GROUPS)" if self.groups > 1 else "column_tiles"
+        if self.place.rows.pixelwise:
+            return f"tile = pid // {columns}"
+        if self.place.corner:
+            return f"{self.place.corner.row} = pid // {columns} * BM\nrows = {self.place.corner.row} + tl.arange(0, BM)"
+        return f"rows = pid // {columns} * BM + tl.arange(0, BM)"
+
     def _tile(self, rows: str) -> None:
         """Decode a tile's rows, compute and store what leaves the kernel."""
-        columns = "(column_tiles * GROUPS)" if self.groups > 1 else "column_tiles"
-        self.kernel.write(rows.replace("programs_of_a_row", columns))
-        decode = PHASE_ROWS if self.context.phased else "\n".join(self.place.rows.decode())
-        self.kernel.write(decode)
+        self.kernel.write(rows)
+        if self.context.phased:
+            self.kernel.write("\n".join((*PIXELWISE, PHASE_PIXEL)) if self.place.rows.pixelwise else PHASE_ROWS)
+        else:
+            self.kernel.write("\n".join(self.place.rows.decode()))
         self.kernel.write("tile_live = live[:, None] & channel_live[None, :]")
         self._store()
 
@@ -164,7 +189,8 @@ class _Group:
         assert isinstance(op, ops.ConvDgrad)
         stride = op.window.stride
         # The first phase has the most pixels.
-        part = Rows((-(-op.image[0] // stride[0]), -(-op.image[1] // stride[1])))
+        image = -(-op.image[0] // stride[0]), -(-op.image[1] // stride[1])
+        part = Rows(image, pixelwise=self.place.rows.pixelwise)
         return (*part.programs(tile.m, columns), fixed(phases(op)))
 
     # -- sums over rows ---------------------------------------------------------------------------
@@ -180,12 +206,12 @@ class _Group:
         kernel.counts(SPLITS=context.tile.splits)
         self.sums.begin()
         total = "phase_h * phase_w * N" if context.phased else self.place.rows.total
-        kernel.write(
-            f"split = tl.program_id(1){' % SPLITS' if context.phased else ''}\n"
-            f"rounds = (({total} + BM - 1) // BM + SPLITS - 1) // SPLITS"
-        )
-        with kernel.block("for round in range(rounds):"):
-            self._tile("rows = (split * rounds + round) * BM + tl.arange(0, BM)")
+        # Neighbouring tiles go to programs that run at the same time: they share what they read.
+        kernel.write(f"total_rows = {total}")
+        kernel.write(f"split = tl.program_id(1){' % SPLITS' if context.phased else ''}")
+        with kernel.block("for start in range(split * BM, total_rows, SPLITS * BM):"):
+            kernel.write("live_rows = tl.minimum(total_rows - start, BM).to(tl.float32)")
+            self._tile("rows = start + tl.arange(0, BM)")
             self.sums.step(self.place)
         if self._programs == 1:
             self._finish()

@@ -17,22 +17,25 @@ from cnnc.ir.ops import Op
 
 # Chan, Golub and LeVeque 1983: join the mean and the sum of squared deviations of two sets.
 STATS_STEP = """
-count = tl.sum(live.to(tl.float32), axis=0)
-tile_mean = tl.sum(tl.where(mask_, x, 0.0), axis=0) / tl.maximum(count, 1.0)
+tile_mean = tl.sum(tl.where(mask_, x, 0.0), axis=0) / count
 off = tl.where(mask_, x - tile_mean[None, :], 0.0)
 delta = tile_mean - mean
-joined = tl.maximum(seen + count, 1.0)
+joined = seen + count
 spread += tl.sum(off * off, axis=0) + delta * delta * (seen * count / joined)
 mean += delta * (count / joined)
 seen += count
 """
 
+# The same for a block of sets at a time, their own mean first. A set may be empty, and so may the block's rest.
 STATS_JOIN = """
-delta = part_mean - mean
-joined = tl.maximum(seen + part_seen, 1.0)
-spread += part_spread + delta * delta * (seen * part_seen / joined)
-mean += delta * (part_seen / joined)
-seen += part_seen
+block_seen = tl.sum(part_seen, axis=0)
+block_mean = tl.sum(part_seen * part_mean, axis=0) / tl.maximum(block_seen, 1.0)
+off = part_mean - block_mean[None, :]
+delta = block_mean - mean
+joined = tl.maximum(seen + block_seen, 1.0)
+spread += tl.sum(part_spread + part_seen * off * off, axis=0) + delta * delta * (seen * block_seen / joined)
+mean += delta * (block_seen / joined)
+seen += block_seen
 """
 
 REDUCE_STEP = """
@@ -45,11 +48,15 @@ dbeta += tl.sum(tl.where(mask_, dy, 0.0), axis=0)
 SUM_STEP = "acc += tl.sum(tl.where(mask_, x, 0.0), axis=0)"
 
 
+JOINED = 32  # partial results that the last program loads at once
+
+
 @dataclass(frozen=True)
 class Reduction:
-    """``sums`` are its accumulators, ``step`` adds a tile to them, ``join`` the sums ``part_...`` of other programs.
+    """``sums`` are its accumulators, ``step`` adds a tile to them, ``join`` a block of programs' sums ``part_...``.
 
-    ``operands`` name the part's operands in ``step``; ``results`` are expressions of the sums, by output slot.
+    ``operands`` name the part's operands in ``step``, where ``count`` is how many of the tile's rows exist; ``results``
+    are expressions of the sums, by output slot.
     """
 
     sums: tuple[str, ...]
@@ -67,10 +74,10 @@ REDUCTIONS: dict[type[Op], Reduction] = {
         ("dgamma", "dbeta"),
         ("dy", "x", "centre", "var"),
         REDUCE_STEP,
-        "dgamma += part_dgamma\ndbeta += part_dbeta",
+        "dgamma += tl.sum(part_dgamma, axis=0)\ndbeta += tl.sum(part_dbeta, axis=0)",
         ("dgamma", "dbeta"),
     ),
-    ops.ChannelSum: Reduction(("acc",), ("x",), SUM_STEP, "acc += part_acc", ("acc",)),
+    ops.ChannelSum: Reduction(("acc",), ("x",), SUM_STEP, "acc += tl.sum(part_acc, axis=0)", ("acc",)),
 }
 
 
@@ -96,7 +103,7 @@ class Sums:
         """Add a tile to every sum."""
         for index in self.indices:
             part, reduction = self.body.part(index), self._of(index)
-            names = {"live": place.live, "mask_": place.mask}
+            names = {"mask_": place.mask, "count": "live_rows"}
             for name, number in zip(reduction.operands, part.operands, strict=True):
                 names[name] = self.body.value(number, place, _POINTERS.get(name, name))
             if isinstance(part.op, ops.BatchNormReduce):
@@ -109,14 +116,20 @@ class Sums:
             at = f"partial + ({slot} * {self.count} + {place}) * {self.channels} + channel"
             self.body.kernel.write(f"tl.store({at}, {name}, mask=channel_live)")
 
-    def join(self, parts: str) -> None:
+    def join(self, programs: str) -> None:
         """Add up the partial results of all programs, in order."""
         self.begin()
         kernel = self.body.kernel
-        with kernel.block(f"for part in range({parts}):"):
+        kernel.constant(JOINED=JOINED)
+        with kernel.block(f"for first in range(0, {programs}, JOINED):"):
+            kernel.write(
+                f"part = first + tl.arange(0, JOINED)\n"
+                f"part_live = (part < {programs})[:, None] & channel_live[None, :]\n"
+                f"part_at = partial + (part * {self.count})[:, None] * {self.channels} + channel[None, :]"
+            )
             for place, name in enumerate(self._names()):
-                at = f"partial + (part * {self.count} + {place}) * {self.channels} + channel"
-                kernel.write(f"part_{name} = tl.load({at}, mask=channel_live, other=0.0)")
+                at = f"part_at + {place} * {self.channels}" if place else "part_at"
+                kernel.write(f"part_{name} = tl.load({at}, mask=part_live, other=0.0)")
             for index in self.indices:
                 kernel.write(instantiate(self._of(index).join, self._tag(index), {}))
 
