@@ -145,11 +145,14 @@ def nvidia_report(log: str) -> Message:
 
 
 def amd_report(assembly: str) -> Message:
-    """The same out of the metadata of an AMD kernel; spilled registers are counted as four bytes each."""
+    """The same out of the metadata of an AMD kernel; spilled registers are counted as four bytes each.
+
+    Scalar registers spill into lanes of vector registers, which moves nothing through memory.
+    """
     counts = {name: int(value) for name, value in re.findall(r"\.(\w+_count): +(\d+)", assembly)}
     return {
         "registers": counts["vgpr_count"],
-        "spills": 4 * (counts["vgpr_spill_count"] + counts.get("sgpr_spill_count", 0)),
+        "spills": 4 * counts["vgpr_spill_count"],
         "serialized": "",
     }
 

@@ -17,10 +17,8 @@ from cnnc.ir.plan import Buffer, Step, Tile
 from cnnc.ir.roofline import Work, work_of
 from cnnc.ir.size import Size
 from cnnc.ir.types import Element, TensorType
-from cnnc.passes.tiles import MATRIX_OPS, ROW_SUMS, Product, gathers, phases, product_of
+from cnnc.passes.tiles import MATRIX_OPS, Product, gathers, phases, product_of, tile_shape
 
-# Parts whose results are no tile of the kernel: sums over its rows, or slices of what the part before them gives.
-NO_TILE = (*ROW_SUMS, ops.BatchNormUpdate, ops.Split)
 DEFAULT_TILE = Tile(1, 1024, 1)  # of kernels that run over flat arrays
 
 
@@ -118,12 +116,8 @@ class Context:
 
     @property
     def tile_shape(self) -> tuple[int, ...]:
-        """Shape of the value that a program holds a tile of: the last part's that is one, or what is summed."""
-        for part in reversed(self.parts):
-            if type(part.op) in NO_TILE:
-                continue
-            return part.op.infer(*(self.value_types[i] for i in part.operands))[0].shape
-        return self.value_types[self.parts[0].operands[0]].shape
+        """Shape of the value that a program holds a tile of."""
+        return tile_shape(self.step.op, tuple(tensor_type(buffer) for buffer in self.inputs))
 
     @property
     def first_column(self) -> str:

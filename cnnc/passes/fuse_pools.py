@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node
+from cnnc.passes.dead_code import dead_code
 from cnnc.passes.groups import Group, anchor_of, left_by, regrouped
 from cnnc.passes.rewrite import Rewriter
 from cnnc.passes.roofline import Roofline
@@ -21,7 +22,7 @@ def fuse_pools(graph: Graph) -> Graph:
     """A product with its epilogue and the one pool that reads its result become one kernel, where that is faster."""
     rewriter, roofline = Rewriter(graph), Roofline(graph)
     groups = [_group(rewriter, node) for node in graph.walk() if refusal(rewriter, roofline, node) is None]
-    return regrouped(graph, groups) if groups else graph
+    return dead_code(regrouped(graph, groups)) if groups else graph
 
 
 def refusal(rewriter: Rewriter, roofline: Roofline, node: Node) -> str | None:

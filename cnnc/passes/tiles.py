@@ -128,10 +128,9 @@ def choose_tile(
     if tile is None or not isinstance(op, ops.Fused) or rows is None or target == INTERPRET:
         return tile
     if isinstance(anchor, MATRIX_OPS):
-        tile = _with_room(tile, op, operands)
+        tile = _with_room(tile, op, operands, dtype)
     if _sums(op) and type(anchor) not in ROW_SUMS:
-        programs = -(-made[0].shape[-1] // tile.n) * phases(anchor)
-        tile = replace(tile, splits=_splits(programs, rows, tile.m))
+        tile = _walking(tile, anchor, made[0].shape[-1], rows)
     return tile
 
 
@@ -310,7 +309,7 @@ def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile
     return Tile(m, n, k, warps=8 if m * n > 8192 else 4, stages=4 if single else 3)
 
 
-def _with_room(tile: Tile, op: ops.Fused, operands: Types) -> Tile:
+def _with_room(tile: Tile, op: ops.Fused, operands: Types, dtype: str) -> Tile:
     """A product's tile that leaves registers for what needs some of its own for every element: a window's maximum or
     sum, the tap where it was found, ten rounds of Philox."""
     leaving = [op.value_types(operands)[number].element for number in op.results]
@@ -318,7 +317,19 @@ def _with_room(tile: Tile, op: ops.Fused, operands: Types) -> Tile:
     if not heavy and not any(isinstance(part.op, POOLS) for part in op.parts):
         return tile
     n = min(64, tile.n)
-    return replace(tile, m=64 if heavy else tile.m, n=n, warps=8 if n == 64 else 4)
+    return replace(tile, m=64 if heavy else tile.m, n=n, warps=8 if n == 64 or dtype == "float32" else 4)
+
+
+def _walking(tile: Tile, anchor: ops.Op, channels: int, rows: int) -> Tile:
+    """The tile of programs that walk over rows and sum them: as many as the chip runs at a time, all with as many rows.
+
+    Behind a product the sums take registers, and addresses that are the same for all rows are kept in some.
+    """
+    waves = 4
+    if isinstance(anchor, MATRIX_OPS):
+        tile, waves = replace(tile, n=min(64, tile.n), warps=8 if tile.n >= 64 else tile.warps), 2
+    programs = -(-channels // tile.n) * phases(anchor)
+    return replace(tile, splits=max(1, min(waves * MULTIPROCESSORS // programs, -(-rows // tile.m))))
 
 
 def _wgrad_tile(op: ops.Op, product: Product, dtype: str) -> Tile:

@@ -55,7 +55,7 @@ def test_no_report_is_an_error() -> None:
 
 def test_amd() -> None:
     text = ".agpr_count:     256\n.sgpr_spill_count: 1\n.vgpr_count:     444\n.vgpr_spill_count: 3\n"
-    assert amd_report(text) == {"registers": 444, "spills": 16, "serialized": ""}
+    assert amd_report(text) == {"registers": 444, "spills": 12, "serialized": ""}
 
 
 def test_ptxas_errors_come_without_the_assembly() -> None:
