@@ -120,8 +120,8 @@ class BufferTable:
         size = buffer.elements.scaled(buffer.item_bytes)
         if space not in ARENAS:
             size = aligned(size)
-        elif place.first:
-            size = self.buffers[self.ids[place.root]].size
+        if place.root != value and not kind.batched:
+            size = max(size, self.buffers[self.ids[place.root]].size, key=lambda one: one.c)
         self.buffers.append(replace(buffer, size=size, offset=self._fixed_offset(space, name, dtype)))
         self.ids[value] = buffer.id
 

@@ -73,6 +73,9 @@ SINGLE = {
     "lrn_grad": (ops.LrnGrad(), (X, X)),
     "maxout_grad": (ops.MaxoutGrad(3), (PIECES, X)),
     "channel_shuffle": (ops.ChannelShuffle(3), (X,)),
+    "concat_rows_2": (ops.ConcatRows(), (WEIGHT, WEIGHT)),
+    "row_slice": (ops.RowSlice(3, 7), (WEIGHT,)),
+    "zero_rows": (ops.Zeros(X.shape, True), ()),
     "conv_dgrad_phases": (ops.ConvDgrad(DOUBLING, (18, 16)), (X, WEIGHT)),
 }
 
