@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from cnnc.codegen.context import Context
+from cnnc.codegen.descriptors import View, pixels_of, rows_of
 from cnnc.codegen.kernel import Kernel
+from cnnc.codegen.launch import Descriptor
 from cnnc.codegen.place import Place
 from cnnc.codegen.rows import operand
 from cnnc.ir.ops import Op, Part
 from cnnc.ir.plan import Buffer
 from cnnc.ir.types import TensorType
+from cnnc.passes.descriptors import describable
 
 # rule(body, part's place in the group, place of the tile, what to add the value to) -> variables by output slot
 Rule = Callable[["Body", int, Place, str | None], tuple[str, ...]]
@@ -33,6 +36,7 @@ class Body:
         self._raw: dict[tuple[int, str], str] = {}
         self._rows: dict[tuple[int, str], str] = {}
         self._pointers: dict[int, str] = {}
+        self._descriptors: dict[tuple[int, tuple[int, ...]], str] = {}  # by operand and block
         self._makers: dict[int, tuple[int, int]] = {}
         self._first: list[int] = []  # number of each part's first output
         self._places = 0
@@ -102,7 +106,45 @@ class Body:
             self._raw[number, place.key] = self._tile(number, place, name)
         return self._raw[number, place.key]
 
+    def loads_block(self, number: int, place: Place) -> bool:
+        """Whether a value is an operand that a tensor descriptor loads in blocks at a place.
+
+        Not at the kernel's own tile: its epilogue loads once what it needs, and in the layout of the accumulator.
+        """
+        if self.maker(number) is not None or place.corner is None or not place.key:
+            return False
+        buffer = self.buffer(number)
+        return buffer.batched and describable(buffer) and (len(buffer.shape) == 3 or not place.corner.pixel)
+
+    def block(self, number: int, name: str, view: View, extents: tuple[str, ...]) -> str:
+        """The descriptor that loads blocks of a view of an operand of the group; declared once.
+
+        ``extents`` are the block's, as numbers or as names of the kernel's constants.
+        """
+        shape = tuple(int(self.kernel.constants.get(extent, extent)) for extent in extents)
+        if (number, shape) not in self._descriptors:
+            descriptor = Descriptor(self.buffer(number).id, view.shape, view.strides, shape)
+            self._descriptors[number, shape] = self.kernel.descriptor(f"{name}_desc", descriptor)
+        return self._descriptors[number, shape]
+
+    def _load_block(self, number: int, place: Place, name: str, convert: str) -> str:
+        corner, extents = place.corner, (place.height, place.width)
+        assert corner is not None
+        buffer = self.buffer(number)
+        if corner.pixel:
+            descriptor = self.block(number, name, pixels_of(buffer), ("1", *extents))
+            load = f"{descriptor}.load([{corner.pixel}, {corner.row}, {corner.channel}])"
+            load = f"tl.reshape({load}, ({', '.join(extents)}))"
+        else:
+            descriptor = self.block(number, name, rows_of(buffer), extents)
+            load = f"{descriptor}.load([{corner.row}, {corner.channel}])"
+        variable = f"{descriptor}_block{place.key}"
+        self.kernel.write(f"{variable} = {load}{convert}")
+        return variable
+
     def _tile(self, number: int, place: Place, name: str, convert: str = "") -> str:
+        if self.loads_block(number, place):
+            return self._load_block(number, place, name, convert)
         pointer = self.pointer(number, name)
         row = self._row(pointer, number, place)
         variable = f"{pointer}_tile{place.key}"
@@ -119,6 +161,11 @@ class Body:
             self._rows[number, place.key] = variable
         return self._rows[number, place.key]
 
+    def _element(self, number: int, name: str) -> str:
+        """The type of an operand's elements, as text."""
+        found = next((text for (index, _), text in self._descriptors.items() if index == number), None)
+        return f"{found}.dtype" if found else f"{self.pointer(number, name)}.dtype.element_ty"
+
     # -- values -----------------------------------------------------------------------------------
 
     def factor(self, number: int, place: Place, name: str) -> str:
@@ -126,9 +173,9 @@ class Body:
         if self.maker(number) is None:
             return self.raw(number, place, name)
         value = self.value(number, place, name)
-        like = self.pointer(self.leaf(number), name)
         variable = f"factor{place.key}"
-        self.kernel.write(f"{variable} = tl.where({place.mask}, {value}, 0.0).to({like}.dtype.element_ty)")
+        kind = self._element(self.leaf(number), name)
+        self.kernel.write(f"{variable} = tl.where({place.mask}, {value}, 0.0).to({kind})")
         return variable
 
     def value(self, number: int, place: Place, name: str = "x") -> str:

@@ -19,6 +19,7 @@ from cnnc.codegen.place import Place, corner_of
 from cnnc.codegen.reductions import REDUCTIONS, Sums
 from cnnc.codegen.rows import PIXELWISE, Rows
 from cnnc.codegen.rules import RULES
+from cnnc.codegen.splits import ARRIVE, RESET
 from cnnc.ir import ops
 from cnnc.passes.descriptors import is_pixelwise
 from cnnc.passes.tiles import phases
@@ -68,12 +69,6 @@ pixel = tl.maximum(tl.minimum(pixel, phase_h * phase_w - 1), 0)
 h = first_h + pixel // width * STRIDE_H
 w_ = first_w + pixel % width * STRIDE_W
 """
-
-LAST = """
-tl.debug_barrier()
-arrived = tl.atomic_add(counters + pid, 1, sem="acq_rel", scope="gpu")
-"""
-
 
 def emit_group(context: Context) -> None:
     """One kernel for a product, pool or chain with all that is fused to it."""
@@ -219,12 +214,12 @@ class _Group:
         kernel.pointer("partial", context.workspace)
         kernel.pointer("counters", context.counters)
         self.sums.leave("tl.program_id(1)")
-        kernel.write(LAST)
+        kernel.write(ARRIVE)
         kernel.counts(PROGRAMS=self._programs)
         with kernel.block("if arrived == PROGRAMS - 1:"):
             self.sums.join("PROGRAMS")
             self._finish()
-            kernel.write("tl.store(counters + pid, 0)  # for the next kernel")
+            kernel.write(RESET)
 
     def _finish(self) -> None:
         """Store what the sums give, and what is computed from it channel by channel."""

@@ -8,6 +8,25 @@ from cnnc.codegen.rows import Rows
 
 
 @dataclass(frozen=True)
+class Corner:
+    """Where a tile begins, in scalars, as a tensor descriptor wants it.
+
+    ``row`` is the first image at ``pixel``, or the first of all rows where no pixel is named.
+    """
+
+    row: str
+    channel: str
+    pixel: str = ""
+
+
+def corner_of(rows: Rows) -> Corner:
+    """The corner of the tile that a kernel stores."""
+    if rows.pixelwise:
+        return Corner("first_image", "first_channel", f"{rows.h} * {rows.width} + {rows.w}")
+    return Corner("first_row", "first_channel")
+
+
+@dataclass(frozen=True)
 class Place:
     """The coordinates of one tile ``[height, width]`` in a kernel's text.
 
@@ -15,7 +34,8 @@ class Place:
     dimension), ``mask`` the elements that exist (two). ``key`` tells its variables from those of other places: empty
     for the tile that the kernel stores. With ``spread`` the pixels of a row differ by column: rows' ``h`` and ``w``
     have two dimensions. ``stored_if`` is the condition under which a value computed here may be stored, because
-    the programs that meet it compute each element once.
+    the programs that meet it compute each element once. Where there is a ``corner``, products load their factors in
+    blocks.
     """
 
     key: str
@@ -29,6 +49,7 @@ class Place:
     width: str = "BN"
     spread: bool = False
     stored_if: str | None = None
+    corner: Corner | None = None
 
     @property
     def zeros(self) -> str:
@@ -54,7 +75,8 @@ class Place:
         if self.spread:
             image = f"((n.to(tl.int64) * {height})[:, None] + {h})" if height else h
             return f"({image} * {width} + {w})"
-        return f"({image} * {width} + {w})[:, None]"
+        apart = " + n * 0" if self.rows.pixelwise and not height else ""  # a scalar has no second dimension
+        return f"({image} * {width} + {w}{apart})[:, None]"
 
     def names(self, h: str = "p", w: str = "q") -> dict[str, str]:
         """What templates call this place's variables, the pixel ``h`` and ``w``, and what they are called here."""

@@ -13,12 +13,20 @@ from cnnc.codegen.launch import Programs
 from cnnc.ir.plan import Buffer
 from cnnc.ir.size import Size
 
+PIXELWISE = (
+    "image_tiles = (N + BM - 1) // BM",
+    "first_image = tile % image_tiles * BM",
+    "n = first_image + tl.arange(0, BM)",
+    "live = n < N",
+)
+
 
 @dataclass(frozen=True)
 class Rows:
     """The rows of a kernel's tiles: pixels times images, or images alone where ``image`` is None.
 
-    ``h``, ``w`` name a pixel's coordinates in the text, ``height``, ``width`` their extents.
+    ``h``, ``w`` name a pixel's coordinates in the text, ``height``, ``width`` their extents. With ``pixelwise``
+    a tile's rows are images at one pixel, whose coordinates are scalars.
     """
 
     image: tuple[int, int] | None
@@ -26,6 +34,7 @@ class Rows:
     w: str = "q"
     height: str = "P"
     width: str = "Q"
+    pixelwise: bool = False
 
     @property
     def count(self) -> Size:
@@ -37,6 +46,8 @@ class Rows:
         return f"{self.height} * {self.width} * N" if self.image else "N"
 
     def programs(self, block: int, times: int) -> tuple[Programs, ...]:
+        if self.pixelwise:
+            return (Programs(Size(a=1), block, self.count.a * times),)
         return (Programs(self.count, block, times),)
 
     def declare(self, kernel: Kernel) -> None:
@@ -46,7 +57,13 @@ class Rows:
             kernel.counts(**{self.height: self.image[0], self.width: self.image[1]})
 
     def decode(self) -> list[str]:
-        """Lines that take ``rows`` apart into coordinates."""
+        """Lines that take ``rows`` apart into coordinates, or the number of the ``tile`` where they are pixelwise."""
+        if self.pixelwise:
+            return [
+                *PIXELWISE,
+                f"{self.h} = tile // image_tiles // {self.width}",
+                f"{self.w} = tile // image_tiles % {self.width}",
+            ]
         if not self.image:
             return [f"live = rows < {self.total}", "n = rows"]
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from cnnc.codegen import rules_descriptor
 from cnnc.codegen.body import Body, Rule
 from cnnc.codegen.place import Place
 from cnnc.codegen.rules_conv import conv, conv_dgrad
@@ -16,16 +17,29 @@ from cnnc.ir.ops import Op, is_depthwise
 
 def _conv(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
     part = body.part(index)
-    rule = depthwise if is_depthwise(part.op, body.types[part.operands[1]].shape) else conv
+    rule = depthwise if is_depthwise(part.op, body.types[part.operands[1]].shape) else CONV
     return rule(body, index, place, onto)
+
+
+def _product(pointers: Rule, descriptors: Rule) -> Rule:
+    """Which of two ways a product's factors are loaded in."""
+
+    def rule(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
+        return (descriptors if place.corner else pointers)(body, index, place, onto)
+
+    return rule
+
+
+CONV = _product(conv, rules_descriptor.conv)
+LINEAR = _product(linear, rules_descriptor.linear)
 
 
 RULES: Mapping[type[Op], Rule] = {
     **POINTWISE,
     ops.Conv: _conv,
-    ops.ConvDgrad: conv_dgrad,
-    ops.Linear: linear,
-    ops.LinearDgrad: linear,
+    ops.ConvDgrad: _product(conv_dgrad, rules_descriptor.conv_dgrad),
+    ops.Linear: LINEAR,
+    ops.LinearDgrad: LINEAR,
     ops.MaxPool: max_pool,
     ops.AvgPool: sum_or_avg_pool,
     ops.SumPool: sum_or_avg_pool,

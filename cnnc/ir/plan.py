@@ -121,7 +121,10 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Tile:
-    """How a GPU kernel of one step is cut: block sizes, split of the reduction, warps and stages."""
+    """How a GPU kernel of one step is cut: block sizes, split of the reduction, warps and stages.
+
+    With ``descriptors`` its matrix products load their factors in blocks, through tensor descriptors.
+    """
 
     m: int
     n: int
@@ -129,6 +132,7 @@ class Tile:
     splits: int = 1
     warps: int = 4
     stages: int = 3
+    descriptors: bool = False
 
 
 @dataclass(frozen=True)

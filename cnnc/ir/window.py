@@ -49,6 +49,15 @@ class Window:
         """Rows and columns of the image that some window reads: not all where the stride leaves gaps."""
         return self._touched(0, image), self._touched(1, image)
 
+    def always_sees(self, image: Pair) -> bool:
+        """Whether every window has some pixel of the image under it, and not only padding."""
+        return all(self._always_sees(axis, image) for axis in range(2))
+
+    def _always_sees(self, axis: int, image: Pair) -> bool:
+        starts = (count * self.stride[axis] - self.pad_of(axis)[0] for count in range(self._along(axis, image)))
+        taps = range(0, self.extent[axis], self.dilation[axis])
+        return all(any(0 <= start + tap < image[axis] for tap in taps) for start in starts)
+
     def _touched(self, axis: int, image: Pair) -> int:
         starts = (count * self.stride[axis] - self.pad_of(axis)[0] for count in range(self._along(axis, image)))
         taps = range(0, self.extent[axis], self.dilation[axis])

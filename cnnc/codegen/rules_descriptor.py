@@ -1,0 +1,215 @@
+"""Matrix products whose factors are loaded in blocks, through tensor descriptors.
+
+A tile's rows are images at one pixel, so that a tap is a scalar coordinate; taps outside the image are not
+looked at. Or, without a window, they are any rows in order. Beyond its operands' edges a block is zero: the last
+channels, filters and images need no masks. No GPU has run these kernels: the interpreter has, and they compile.
+"""
+
+from __future__ import annotations
+
+from cnnc.codegen.body import Body
+from cnnc.codegen.descriptors import matrix_of, taps_of
+from cnnc.codegen.place import Corner, Place
+from cnnc.codegen.rows import Rows
+from cnnc.codegen.rules_conv import ASSUME, declare_window
+from cnnc.codegen.template import instantiate
+from cnnc.ir import ops
+
+# Taps [low_row, end_row) x [low_column, end_column) of the window on output pixel (p, q) lie in the image.
+CONV_TAPS = """
+top = p * STRIDE_H - PAD_TOP
+left = q * STRIDE_W - PAD_LEFT
+low_row = (tl.maximum(-top, 0) + DILATION_H - 1) // DILATION_H
+low_column = (tl.maximum(-left, 0) + DILATION_W - 1) // DILATION_W
+end_row = tl.minimum((H - top + DILATION_H - 1) // DILATION_H, R)
+end_column = tl.minimum((W - left + DILATION_W - 1) // DILATION_W, S)
+"""
+
+CONV_TAP = """
+h = top + row * DILATION_H
+w_ = left + column * DILATION_W
+"""
+
+CONV_PRODUCT = """
+b = tl.reshape(w.load([first_channel, row * S + column, first]), (WIDTH, BK))
+acc = tl.dot(a, tl.trans(b), acc, input_precision="ieee")
+"""
+
+# Rows and columns of taps are counted among those of the pixel's phase, which are STEP apart.
+DGRAD_TAPS = """
+down = (h + PAD_TOP - first_r) // STRIDE_H
+right = (w_ + PAD_LEFT - first_s) // STRIDE_W
+low_row = (tl.maximum(down - P + 1, 0) + DILATION_H - 1) // DILATION_H
+low_column = (tl.maximum(right - Q + 1, 0) + DILATION_W - 1) // DILATION_W
+end_row = tl.minimum((R - first_r + STEP_R - 1) // STEP_R, down // DILATION_H + 1)
+end_column = tl.minimum((S - first_s + STEP_S - 1) // STEP_S, right // DILATION_W + 1)
+"""
+
+DGRAD_TAP = """
+r = first_r + row * STEP_R
+s = first_s + column * STEP_S
+p = down - row * DILATION_H
+q = right - column * DILATION_W
+"""
+
+DGRAD_PRODUCT = """
+b = tl.reshape(w.load([first, r * S + s, first_channel]), (BK, WIDTH))
+acc = tl.dot(a, b, acc, input_precision="ieee")
+"""
+
+ALL_TAPS = "first_r = 0\nfirst_s = 0"
+
+BEGIN = f"""
+trips = (end_row - low_row) * (end_column - low_column) * ((DEPTH + BK - 1) // BK)
+{ASSUME}first = 0
+row = low_row
+column = low_column
+"""
+
+# A pixel without taps takes one step beyond the last channel.
+BEGIN_BLANK = f"""
+taps = tl.maximum(end_row - low_row, 0) * tl.maximum(end_column - low_column, 0)
+trips = tl.maximum(taps * ((DEPTH + BK - 1) // BK), 1)
+{ASSUME}first = tl.where(taps > 0, 0, DEPTH)
+row = low_row
+column = low_column
+"""
+
+# Only where the block is more than loaded: what its elements are.
+ELEMENTS = """
+c = first + tl.arange(0, BK)
+c_live = c < DEPTH
+a_mask = live[:, None] & c_live[None, :]
+"""
+
+NEXT = """
+first += BK
+next_tap = first >= DEPTH
+first = tl.where(next_tap, 0, first)
+column += next_tap.to(tl.int32)
+next_row = column >= end_column
+column = tl.where(next_row, low_column, column)
+row += next_row.to(tl.int32)
+"""
+
+LINEAR_BEGIN = f"""
+trips = (DEPTH + BK - 1) // BK
+{ASSUME}"""
+
+LINEAR_PRODUCT = """
+b = w.load([first_channel, first])
+acc = tl.dot(a, tl.trans(b), acc, input_precision="ieee")
+"""
+
+LINEAR_DGRAD_PRODUCT = """
+b = w.load([first, first_channel])
+acc = tl.dot(a, b, acc, input_precision="ieee")
+"""
+
+
+def conv(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
+    """Conv forward: a pixel's images times the channels of each tap that lies in the image."""
+    part = body.part(index)
+    op, (x, w) = part.op, part.operands
+    assert isinstance(op, ops.Conv)
+    tag, kernel = body.tag(index), body.kernel
+    height, width, channels = body.types[x].shape
+    kernel.counts(**{f"H{tag}": height, f"W{tag}": width})
+    kernel.integers(**{f"C{tag}": channels})
+    declare_window(kernel, op.window, tag)
+    weight = body.block(w, "w", taps_of(body.buffer(w)), (place.width, "1", "BK"))
+    names = _names(place, f"C{tag}") | place.names() | {"w": weight}
+    begin = BEGIN if op.window.always_sees((height, width)) else BEGIN_BLANK
+    kernel.write(instantiate(CONV_TAPS + begin.lstrip("\n"), tag, names))
+    rows = Rows((height, width), f"h{tag}", f"w_{tag}", f"H{tag}", f"W{tag}", pixelwise=True)
+    inner = _inner(body, place, rows, tag, f"C{tag}")
+    kernel.write(f"acc{tag} = {onto or place.zeros}")
+    with kernel.block(f"for trip{tag} in range(trips{tag}):"):
+        kernel.write(instantiate(CONV_TAP, tag, names))
+        _multiply(body, x, "x", inner, tag, names, CONV_PRODUCT)
+        kernel.write(instantiate(NEXT, tag, names))
+    return (f"acc{tag}",)
+
+
+def conv_dgrad(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
+    """Conv with respect to its input: an input pixel's images times the filters of each tap that reached it."""
+    part = body.part(index)
+    op, (dy, w) = part.op, part.operands
+    assert isinstance(op, ops.ConvDgrad)
+    tag, kernel = body.tag(index), body.kernel
+    height, width, filters = body.types[dy].shape
+    kernel.counts(**{f"P{tag}": height, f"Q{tag}": width})
+    kernel.integers(**{f"K{tag}": filters})
+    declare_window(kernel, op.window, tag)
+    phased = body.context.phased and index == body.context.main
+    stride = op.window.stride if phased else (1, 1)
+    kernel.constant(**{f"STEP_R{tag}": stride[0], f"STEP_S{tag}": stride[1]})
+    weight = body.block(w, "w", taps_of(body.buffer(w)), ("BK", "1", place.width))
+    names = _names(place, f"K{tag}") | place.names("h", "w_") | {"w": weight}
+    if not phased:
+        kernel.write(instantiate(ALL_TAPS, tag, names))
+    within = all(step <= extent for step, extent in zip(stride, op.image, strict=True))
+    begin = BEGIN if within and op.window.touched(op.image) == op.image else BEGIN_BLANK
+    kernel.write(instantiate(DGRAD_TAPS + begin.lstrip("\n"), tag, names))
+    rows = Rows((height, width), f"p{tag}", f"q{tag}", f"P{tag}", f"Q{tag}", pixelwise=True)
+    inner = _inner(body, place, rows, tag, f"K{tag}")
+    kernel.write(f"acc{tag} = {onto or place.zeros}")
+    with kernel.block(f"for trip{tag} in range(trips{tag}):"):
+        kernel.write(instantiate(DGRAD_TAP, tag, names))
+        _multiply(body, dy, "dy", inner, tag, names, DGRAD_PRODUCT)
+        kernel.write(instantiate(NEXT, tag, names))
+    return (f"acc{tag}",)
+
+
+def linear(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
+    """``x [rows, C]`` times ``w [K, C]`` transposed, or ``dy [rows, K]`` times ``w``."""
+    part = body.part(index)
+    backward = isinstance(part.op, ops.LinearDgrad)
+    left = "dy" if backward else "x"
+    x, w = part.operands
+    tag, kernel = body.tag(index), body.kernel
+    kernel.integers(**{f"DEPTH{tag}": body.types[x].shape[-1]})
+    block = ("BK", place.width) if backward else (place.width, "BK")
+    weight = body.block(w, "w", matrix_of(body.buffer(w)), block)
+    names = _names(place, f"DEPTH{tag}") | place.names() | {"w": weight}
+    inner = _inner(body, place, place.rows, tag, f"DEPTH{tag}", None if place.key else body.context.first_column)
+    kernel.write(instantiate(LINEAR_BEGIN, tag, names))
+    kernel.write(f"acc{tag} = {onto or place.zeros}")
+    with kernel.block(f"for trip{tag} in range(trips{tag}):"):
+        kernel.write(f"first{tag} = trip{tag} * BK")
+        _multiply(body, x, left, inner, tag, names, LINEAR_DGRAD_PRODUCT if backward else LINEAR_PRODUCT)
+    return (f"acc{tag}",)
+
+
+def _names(place: Place, depth: str) -> dict[str, str]:
+    """What the templates call the place's corner and extent, and the number of channels summed over."""
+    assert place.corner is not None
+    return {"first_channel": place.corner.channel, "WIDTH": place.width, "DEPTH": depth}
+
+
+def _inner(body: Body, place: Place, rows: Rows, tag: str, channels: str, stored_if: str | None = None) -> Place:
+    """The place of the left factor in the loop: the same rows, elsewhere in the image where ``rows`` are others."""
+    assert place.corner is not None
+    pixel = place.corner.pixel if rows == place.rows else f"{rows.h} * {rows.width} + {rows.w}"
+    return Place(
+        key=body.fresh(),
+        rows=rows,
+        live=place.live,
+        channel=f"c{tag}",
+        channel_live=f"c_live{tag}",
+        mask=f"a_mask{tag}",
+        channels=channels,
+        height=place.height,
+        width="BK",
+        stored_if=stored_if,
+        corner=Corner(place.corner.row, f"first{tag}", pixel),
+    )
+
+
+def _multiply(body: Body, left: int, name: str, inner: Place, tag: str, names: dict[str, str], product: str) -> None:
+    """Load or compute the left factor, load the right one, add their product to the accumulator."""
+    kernel = body.kernel
+    if not body.loads_block(left, inner):
+        kernel.write(instantiate(ELEMENTS, tag, names))
+    factor = body.factor(left, inner, name)
+    kernel.write(instantiate(product, tag, names | {"a": factor}))

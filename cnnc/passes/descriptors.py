@@ -1,0 +1,105 @@
+"""Which products load their factors in blocks, through tensor descriptors, and in what tiles.
+
+On targets whose matrix units read shared memory, for layouts in which a block is a box: ``[H, W, N, C]`` images
+and ``[N, C]`` vectors. Everything else goes through pointers. No GPU has measured the tiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cnnc.ir import ops
+from cnnc.ir.plan import Buffer, Tile
+from cnnc.ir.types import TensorType
+
+TARGETS = ("sm_90", "sm_100")
+DTYPES = ("bfloat16", "float16")
+LEAST = 64  # images, channels and filters below which a block would be mostly empty
+ALIGN_BYTES = 16  # of a descriptor's address and strides
+MULTIPROCESSORS = 132  # of an H100 or H200
+
+WINDOWED = (ops.Conv, ops.ConvDgrad, ops.ConvWgrad)
+WGRADS = (ops.ConvWgrad, ops.LinearWgrad)
+PRODUCTS = (*WINDOWED, ops.Linear, ops.LinearDgrad, ops.LinearWgrad)
+# Parts that look at other pixels than the tile's, element by element.
+SCATTERED = (ops.MaxPool, ops.AvgPool, ops.SumPool, ops.GlobalAvgPool)
+# Parts with registers of their own for every element of the tile.
+HEAVY = (ops.Dropout,)
+
+# Tiles that compile without spills, and how much of the matrix units' speed each is thought to reach.
+TILES = (
+    (Tile(128, 256, 64, warps=8, stages=3, descriptors=True), 1.0),
+    (Tile(256, 128, 64, warps=8, stages=3, descriptors=True), 1.0),
+    (Tile(128, 128, 64, warps=8, stages=4, descriptors=True), 0.9),
+    (Tile(64, 256, 64, warps=4, stages=4, descriptors=True), 0.85),
+    (Tile(128, 64, 64, warps=4, stages=4, descriptors=True), 0.75),
+    (Tile(64, 128, 64, warps=4, stages=4, descriptors=True), 0.75),
+    (Tile(64, 64, 64, warps=4, stages=4, descriptors=True), 0.55),
+)
+WIDEST_BUSY = 128 * 128  # elements of a tile that an epilogue adds tiles or sums to
+
+
+def describable(buffer: Buffer) -> bool:
+    """Whether descriptors can load blocks of a buffer: its axes, and its address and strides in bytes."""
+    if buffer.axes not in ("HWNC", "NC", "0123", "01") or any(buffer.halo):
+        return False
+    row = max(buffer.channels, buffer.shape[-1]) * buffer.item_bytes
+    start = buffer.offset + buffer.origin.scaled(buffer.item_bytes)
+    return row % ALIGN_BYTES == 0 and start.multiple_of(ALIGN_BYTES)
+
+
+def is_described(op: ops.Op, inputs: Sequence[Buffer], types: Sequence[TensorType], target: str, low: int) -> bool:
+    """Whether a step's kernel loads its products' factors through descriptors.
+
+    ``types`` are those of the step's operands, ``low`` the smallest batch that it is made for.
+    """
+    if target not in TARGETS or low < LEAST:
+        return False
+    single = (ops.Part("", op, tuple(range(len(types)))),)
+    parts, main = (op.parts, op.main) if isinstance(op, ops.Fused) else (single, 0)
+    values = op.value_types(tuple(types)) if isinstance(op, ops.Fused) else tuple(types)
+    if not isinstance(parts[main].op, PRODUCTS) or any(isinstance(part.op, SCATTERED) for part in parts):
+        return False
+    return all(_fits(part, inputs, values) for part in parts if isinstance(part.op, PRODUCTS))
+
+
+def _fits(part: ops.Part, inputs: Sequence[Buffer], values: Sequence[TensorType]) -> bool:
+    """Whether one product has blocks worth loading, and lies so that they can be."""
+    op = part.op
+    if isinstance(op, WINDOWED):
+        window = op.window
+        apart = isinstance(op, ops.ConvDgrad) and window.stride != (1, 1) and window.dilation != (1, 1)
+        if op.groups > 1 or apart or min(window.pad) < 0:
+            return False
+    first, second = (values[number].shape for number in part.operands)
+    counts = (first[-1], second[-1]) if isinstance(op, WGRADS) else (second[0], second[-1])
+    stored = [inputs[number] for number in part.operands if number < len(inputs)]
+    weighs = isinstance(op, WGRADS) or part.operands[1] < len(inputs)
+    lies = all(describable(buffer) and buffer.dtype in DTYPES for buffer in stored)
+    return weighs and lies and min(counts) >= LEAST
+
+
+def is_pixelwise(op: ops.Op) -> bool:
+    """Whether a tile's rows are images at one pixel, because some product looks through a window."""
+    parts = op.parts if isinstance(op, ops.Fused) else (ops.Part("", op, ()),)
+    return any(isinstance(part.op, WINDOWED) for part in parts)
+
+
+def product_tile(op: ops.Op, pixels: int, n: int, columns: int) -> Tile:
+    """The tile that takes the least time for ``pixels * n`` rows: whole rounds of programs at its speed."""
+    parts = op.parts if isinstance(op, ops.Fused) else ()
+    products = sum(isinstance(part.op, PRODUCTS) for part in parts)
+    batched = sum(len(part.operands) > 1 for part in parts) - products
+    widest = 256 * 128
+    if any(isinstance(part.op, HEAVY) for part in parts):
+        widest = 64 * 64
+    elif batched or products > 1:
+        widest = WIDEST_BUSY
+
+    def cost(candidate: tuple[Tile, float]) -> float:
+        tile, speed = candidate
+        rows = pixels * -(-n // tile.m) if is_pixelwise(op) else -(-pixels * n // tile.m)
+        rounds = -(-rows * -(-columns // tile.n) // MULTIPROCESSORS)
+        return rounds * tile.m * tile.n / speed
+
+    return min((found for found in TILES if found[0].m * found[0].n <= widest), key=cost)[0]
