@@ -11,6 +11,7 @@ from cnnc.api.network import Network
 from cnnc.api.persistence import read_saved
 from cnnc.frontend import load as load_model
 from cnnc.frontend import read_source
+from cnnc.passes.budget import Budget
 from cnnc.source import Source
 
 __all__ = ["Evaluation", "Network", "build_artifact", "compile", "load"]
@@ -23,6 +24,7 @@ def compile(
     training: bool = False,
     seed: int = 0,
     without: Iterable[str] = (),
+    memory_budget: int | None = None,
 ) -> Network:
     """A network from a program: a path to a ``.cnn`` file, or the text itself.
 
@@ -33,12 +35,15 @@ def compile(
         training: whether gradients and updates will be asked for.
         seed: of initial weights and dropout, 0 <= seed < 2**63.
         without: names of optional passes to leave out, as `cnnc explain --without` does.
+        memory_budget: bytes that a training step on the program's batch may take; parts of the forward pass are
+            computed again instead of kept until it fits.
 
     Raises:
         CnnError: the program, device, dtype, seed or a pass's name is wrong; one sentence each.
     """
     model = load_model(read_source(program))
-    return Network(model, device=device, dtype=dtype, training=training, seed=seed, without=without)
+    budget = None if memory_budget is None else Budget(memory_budget, model.train.batch)
+    return Network(model, device=device, dtype=dtype, training=training, seed=seed, without=without, budget=budget)
 
 
 def load(path: str | os.PathLike[str], device: str = "auto") -> Network:

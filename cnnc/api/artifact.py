@@ -16,7 +16,8 @@ from cnnc.errors import UsageError
 from cnnc.frontend import load, read_source
 from cnnc.ir.model import Model
 from cnnc.ir.types import ITEM_BYTES
-from cnnc.passes.pipelines import Without, compile_plan, left_out
+from cnnc.passes.budget import Budget, plan_within
+from cnnc.passes.pipelines import Without, left_out
 
 DEFAULT_TARGETS = ("sm_90",)
 
@@ -49,6 +50,7 @@ def build_artifact(
     train: bool = False,
     progress: Callable[[str], None] | None = None,
     without: Iterable[str] = (),
+    memory_budget: int | None = None,
 ) -> Built:
     """Compile a program's kernels and write ``kernels.py``, ``plan.json`` and a binary per kernel and target.
 
@@ -60,6 +62,7 @@ def build_artifact(
         train: also the training step, training-mode forward, vector-Jacobian product and update.
         progress: told what is being done.
         without: names of optional passes to leave out.
+        memory_budget: bytes that a training step on the program's batch may take.
 
     Raises:
         CnnError: the program, a target, the directory or a pass's name is wrong, or a kernel spills or is serialised.
@@ -71,7 +74,8 @@ def build_artifact(
     check_replaceable(directory)
     source = read_source(program)
     model = load(source)
-    modules = _modules(model, parse_targets(targets), name, train, passes)
+    budget = None if memory_budget is None else Budget(memory_budget, model.train.batch)
+    modules = _modules(model, parse_targets(targets), name, train, passes, budget)
 
     def tell(done: int, total: int, kernel: str) -> None:
         if progress is not None:
@@ -85,7 +89,9 @@ def build_artifact(
     return Built(os.fspath(directory), model.name, name, binaries.targets, launches, kernels, binaries.reused)
 
 
-def _modules(model: Model, targets: Sequence[str], dtype: str, train: bool, without: Without) -> dict[str, Module]:
+def _modules(
+    model: Model, targets: Sequence[str], dtype: str, train: bool, without: Without, budget: Budget | None
+) -> dict[str, Module]:
     """One module per variant and target: tiles are chosen per target."""
     variants = ["infer"]
     if ITEM_BYTES[dtype] < ITEM_BYTES["float32"]:
@@ -96,5 +102,5 @@ def _modules(model: Model, targets: Sequence[str], dtype: str, train: bool, with
     for target in targets:
         for variant in variants:
             label = variant if len(targets) == 1 else f"{variant}.{target}"
-            modules[label] = generate(compile_plan(model, variant, target, dtype, without))
+            modules[label] = generate(plan_within(model, variant, target, dtype, budget, without))
     return modules

@@ -18,7 +18,8 @@ from cnnc.ir.model import Model
 from cnnc.ir.params import ParamSpec
 from cnnc.ir.plan import Plan, Space
 from cnnc.ir.training import TrainConfig
-from cnnc.passes.pipelines import compile_plan, left_out
+from cnnc.passes.budget import Budget, plan_within
+from cnnc.passes.pipelines import left_out
 from cnnc.runtime.arrays import Array, Restore
 from cnnc.runtime.device import open_device
 from cnnc.runtime.init import check_seed, initial_values
@@ -40,14 +41,22 @@ class Network:
     """
 
     def __init__(
-        self, model: Model, *, device: str, dtype: str, training: bool, seed: int, without: Iterable[str] = ()
+        self,
+        model: Model,
+        *,
+        device: str,
+        dtype: str,
+        training: bool,
+        seed: int,
+        without: Iterable[str] = (),
+        budget: Budget | None = None,
     ) -> None:
         self.model = model
         self.dtype = inputs.dtype_name(dtype)
         self.training = training
         self.seed = check_seed(seed)
         self.step = 0
-        self._session = Session(model, open_device(device, self.dtype), self.dtype, left_out(without))
+        self._session = Session(model, open_device(device, self.dtype), self.dtype, left_out(without), budget)
         self._last_output: Array | None = None
         for spec, value in initial_values(model.params(), self.seed):
             self._set(spec, value)
@@ -99,7 +108,8 @@ class Network:
         """The generated Triton module of that Plan."""
         plan = self.plan
         if plan.target == "cpu":
-            plan = compile_plan(self.model, plan.variant, SOURCE_TARGET, _gpu_dtype(self.dtype), self._session.without)
+            dtype, session = _gpu_dtype(self.dtype), self._session
+            plan = plan_within(self.model, plan.variant, SOURCE_TARGET, dtype, session.budget, session.without)
         return generate(plan).source
 
     def memory(self, batch: int, training: bool = False) -> dict[str, int]:

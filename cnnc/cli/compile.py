@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
             train=args.train,
             progress=progress,
             without=args.without,
+            memory_budget=args.memory_budget,
         )
     terminal.print(str(built), markup=False, soft_wrap=True)
     return 0

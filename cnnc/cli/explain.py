@@ -9,6 +9,7 @@ from pathlib import Path
 from cnnc.cli.output import console, write_stdout
 from cnnc.codegen.build_targets import parse_targets
 from cnnc.frontend import load, read_source
+from cnnc.passes.budget import Budget
 from cnnc.passes.pipelines import left_out
 from cnnc.report.explain import explain, explain_json
 from cnnc.report.explain_table import print_explained
@@ -19,7 +20,9 @@ def run(args: argparse.Namespace) -> int:
     without = left_out(args.without)
     (target,) = parse_targets([args.target])
     model = load(read_source(Path(args.file)))
-    explained = explain(model, batch=args.batch, dtype=args.dtype, target=target, train=args.train, without=without)
+    budget = None if args.memory_budget is None else Budget(args.memory_budget, args.batch)
+    settings = {"batch": args.batch, "dtype": args.dtype, "target": target}
+    explained = explain(model, **settings, train=args.train, without=without, budget=budget)
     if args.json:
         write_stdout(json.dumps(explain_json(explained), indent=2) + "\n")
     else:

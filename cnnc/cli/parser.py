@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -68,6 +69,19 @@ def whole_number(at_least: int) -> Callable[[str], int]:
         return number
 
     return convert
+
+
+def nbytes(text: str) -> int:
+    """An argument type: ``8GB``, ``500 MB``, ``1.5e9``; powers of ten."""
+    units = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?b?)\s*", text.lower())
+    try:
+        number = float(match.group(1)) * units[match.group(2)] if match else 0.0
+    except (KeyError, ValueError):
+        number = 0.0
+    if not 1 <= number < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size of memory; write 8GB, 500MB or a number of bytes")
+    return int(number)
 
 
 def peers(text: str) -> tuple[str, ...]:
@@ -156,6 +170,7 @@ def _explain(commands: Commands) -> None:
     _dtype(parser, "bfloat16", "bf16")
     parser.add_argument("--train", action="store_true", help="a training step with its update, instead of inference")
     parser.add_argument("--target", default="sm_90", metavar="T", help="architecture (default: sm_90)")
+    _memory_budget(parser, "--batch images")
     _without(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -177,6 +192,7 @@ def _compile(commands: Commands) -> None:
     )
     parser.add_argument("--train", action="store_true", help="backward and update too")
     _dtype(parser)
+    _memory_budget(parser, "the program's batch")
     _without(parser)
 
 
@@ -233,6 +249,7 @@ def _train(commands: Commands) -> None:
     _seed(parser, "of initial weights, split, shuffling and dropout (default: 0, or the checkpoint's)", None)
     _device(parser)
     _dtype(parser)
+    _memory_budget(parser, "--batch images")
     _without(parser)
 
 
@@ -272,6 +289,11 @@ def _dtype(parser: argparse.ArgumentParser, default: str | None = "float32", mea
 def _without(parser: argparse.ArgumentParser) -> None:
     text = "passes to leave out; a name that is none of them lists them all"
     parser.add_argument("--without", type=names, default=(), metavar="PASS[,PASS]", help=text)
+
+
+def _memory_budget(parser: argparse.ArgumentParser, batch: str) -> None:
+    text = f"memory of a training step on {batch}: parts of the forward pass are computed again until it fits"
+    parser.add_argument("--memory-budget", type=nbytes, default=None, metavar="BYTES", help=f"{text}; 8GB, 500MB, ...")
 
 
 def _seed(parser: argparse.ArgumentParser, what: str, default: int | None) -> None:

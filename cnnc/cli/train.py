@@ -14,6 +14,7 @@ from cnnc.cli.output import console, say
 from cnnc.errors import UsageError
 from cnnc.files import write_text
 from cnnc.frontend import load, read_source
+from cnnc.passes.budget import Budget
 from cnnc.train import (
     Checkpoint,
     Epoch,
@@ -42,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     epochs = args.epochs or model.train.epochs
     if before and len(before.history) >= epochs:
         raise UsageError(f"{out / LAST}: has {len(before.history)} epochs already; give a larger --epochs")
-    net = api.Network(model, device=args.device, dtype=args.dtype, training=True, seed=seed, without=args.without)
+    budget = None if args.memory_budget is None else Budget(args.memory_budget, batch_size)
+    settings = {"device": args.device, "dtype": args.dtype, "without": args.without}
+    net = api.Network(model, **settings, training=True, seed=seed, budget=budget)
     data = load_data(args.data, net.input_shape, net.classes, label_shape=net.label_shape, seed=seed)
     if before:
         restore(net, before)

@@ -27,12 +27,14 @@ from cnnc.passes.fold_batchnorm import fold_batchnorm
 from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.fuse_back_to_back import fuse_back_to_back
 from cnnc.passes.fuse_pools import fuse_pools
+from cnnc.passes.fuse_products import fuse_products
 from cnnc.passes.lower_batchnorm import lower_batchnorm
 from cnnc.passes.merge_siblings import merge_siblings, read_together
 from cnnc.passes.place_concats import place_concats
 from cnnc.passes.plan import arena_plan, make_plan
 from cnnc.passes.pointwise_conv import pointwise_conv
 from cnnc.passes.pool_gradients import pool_gradients
+from cnnc.passes.recompute import recompute
 from cnnc.passes.rewrite import spec_of
 from cnnc.passes.separate_outputs import separate_outputs
 from cnnc.passes.swap_pools import swap_pools
@@ -51,6 +53,7 @@ MEANING: dict[str, tuple[Pass, ...]] = {
 # What becomes one kernel, the same for all variants.
 FUSION: tuple[Pass, ...] = (
     fuse_epilogues,
+    fuse_products,
     fuse_pools,
     fuse_back_to_back,
     dead_code,
@@ -117,6 +120,7 @@ OPTIONAL = (
     "merge_siblings",
     "pool_gradients",
     "fuse_epilogues",
+    "fuse_products",
     "fuse_pools",
     "fuse_back_to_back",
     "place_concats",
@@ -158,14 +162,26 @@ def left_out(names: Iterable[str]) -> Without:
     return asked
 
 
-def pipeline(variant: str, without: Without = NOTHING) -> tuple[Pass, ...]:
-    """The passes of a variant, some optional ones left out."""
-    return tuple(step for step in PIPELINES[variant] if step.__name__ not in without)
+def pipeline(variant: str, without: Without = NOTHING, segments: int = 1) -> tuple[Pass, ...]:
+    """The passes of a variant, some optional ones left out; with ``segments`` for ``recompute`` to cut it into."""
+    passes = [step for step in PIPELINES[variant] if step.__name__ not in without]
+    if segments > 1:
+        first = next(place for place, step in enumerate(passes) if step in FUSION)
+        passes.insert(first, _recompute(segments))
+    return tuple(passes)
 
 
-def optimise(model: Model, variant: str, without: Without = NOTHING) -> Graph:
+def _recompute(segments: int) -> Pass:
+    def step(graph: Graph) -> Graph:
+        return recompute(graph, segments)
+
+    step.__name__ = recompute.__name__
+    return step
+
+
+def optimise(model: Model, variant: str, without: Without = NOTHING, segments: int = 1) -> Graph:
     """The graph of a variant after its pipeline."""
-    return run_passes(start(model, variant), pipeline(variant, without), variant)
+    return run_passes(start(model, variant), pipeline(variant, without, segments), variant)
 
 
 @lru_cache(maxsize=64)
@@ -186,8 +202,13 @@ def arenas_of(model: Model) -> Arenas:
     )
 
 
-def compile_plan(model: Model, variant: str, target: str, dtype: str, without: Without = NOTHING) -> Plan:
-    """The Plan of one variant (``infer``, ``forward``, ``loss``, ``vjp``, ``update``, ``cast``) for one target."""
+def compile_plan(
+    model: Model, variant: str, target: str, dtype: str, without: Without = NOTHING, segments: int = 1
+) -> Plan:
+    """The Plan of one variant (``infer``, ``forward``, ``loss``, ``vjp``, ``update``, ``cast``) for one target.
+
+    With more than one of ``segments`` the backward pass computes the forward pass again, segment by segment.
+    """
     arenas = arenas_of(model)
     if variant == "update":
         return arena_plan(
@@ -195,6 +216,6 @@ def compile_plan(model: Model, variant: str, target: str, dtype: str, without: W
         )
     if variant == "cast":
         return arena_plan(ops.CastArena(), arenas, model.name, target, dtype)
-    plan = make_plan(optimise(model, variant, without), arenas, variant, target, dtype)
+    plan = make_plan(optimise(model, variant, without, segments), arenas, variant, target, dtype)
     dump(f"{model.name}.{variant}.{target}.plan.txt", partial(print_plan, plan))
     return plan

@@ -16,6 +16,7 @@ from cnnc.ir.plan import Step
 from cnnc.ir.roofline import Cost
 from cnnc.ir.types import ITEM_BYTES, Element, resolve
 from cnnc.passes.alone import alone
+from cnnc.passes.budget import Budget, segments_within
 from cnnc.passes.pipelines import NOTHING, OPTIONAL, Without, arenas_of, optimise
 from cnnc.passes.plan import arena_plan, make_plan
 from cnnc.passes.roofline import Roofline
@@ -72,12 +73,19 @@ class Explained:
 
 
 def explain(
-    model: Model, *, batch: int, dtype: str, target: str, train: bool = False, without: Without = NOTHING
+    model: Model,
+    *,
+    batch: int,
+    dtype: str,
+    target: str,
+    train: bool = False,
+    without: Without = NOTHING,
+    budget: Budget | None = None,
 ) -> Explained:
     """Compile a run up to its kernels' text and take it apart. Needs neither Triton nor a GPU.
 
     With ``train`` the run is a training step: loss, gradients, update, and the cast of the weights where the dtype has
-    16 bits.
+    16 bits. A ``budget`` bounds its memory.
 
     Raises:
         UsageError: the dtype has no GPU kernels.
@@ -86,7 +94,7 @@ def explain(
         raise UsageError("float64 runs on device cpu only; explain float32, bfloat16 or float16")
     arenas = arenas_of(model)
     variant = "loss" if train else "infer"
-    graph = optimise(model, variant, without)
+    graph = optimise(model, variant, without, segments_within(model, variant, target, dtype, budget, without))
     module = generate(make_plan(graph, arenas, variant, target, dtype))
     reasons = WhyNot(graph, without)
     prepared = tuple(_groups(module, "prepare", batch, reasons))

@@ -14,7 +14,8 @@ from cnnc.ir.params import Arena, ParamSpec
 from cnnc.ir.plan import Buffer, Plan, Schedule, Space
 from cnnc.ir.size import Size
 from cnnc.ir.types import ITEM_BYTES, Element, resolve
-from cnnc.passes.pipelines import NOTHING, Without, arenas_of, compile_plan
+from cnnc.passes.budget import Budget, plan_within
+from cnnc.passes.pipelines import NOTHING, Without, arenas_of
 from cnnc.runtime.arrays import to_stored, to_torch
 from cnnc.runtime.device import Device, Executor
 from cnnc.runtime.memory import Key, block_key
@@ -28,12 +29,15 @@ class Session:
 
     Work memory is one block, as large as the largest run so far, shared by all plans; folded weights
     have a block per plan and bucket, computed again when parameters have changed since. ``without`` names passes that
-    its plans leave out.
+    its plans leave out; a ``budget`` bounds the memory of those that train.
     """
 
-    def __init__(self, model: Model, device: Device, dtype: str, without: Without = NOTHING) -> None:
+    def __init__(
+        self, model: Model, device: Device, dtype: str, without: Without = NOTHING, budget: Budget | None = None
+    ) -> None:
         self.model = model
         self.without = without
+        self.budget = budget
         self.device = device
         self.dtype = dtype
         self.arenas = arenas_of(model)
@@ -55,7 +59,7 @@ class Session:
     def _compiled(self, variant: str) -> tuple[Plan, Executor, bool]:
         """A variant's plan, what runs it, and whether it writes running statistics."""
         if variant not in self._plans:
-            plan = compile_plan(self.model, variant, self.device.target, self.dtype, self.without)
+            plan = plan_within(self.model, variant, self.device.target, self.dtype, self.budget, self.without)
             self._plans[variant] = plan, self.device.executor(plan), _writes_state(plan)
         return self._plans[variant]
 
