@@ -8,6 +8,7 @@ buffers meet at any N, by construction. At one N this is memory packing as usual
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +17,16 @@ import numpy as np
 
 from cnnc.ir.plan import ALIGN_BYTES
 from cnnc.ir.size import Highest, Offset, Size
-from cnnc.passes.packing import Integers, Items, least, packings
+from cnnc.passes.packing import Attempt, Integers, Items, attempts, least, variation
 
 CLOSE = 1.01  # times the least possible at the typical N is small enough: then other N decide
+ELSEWHERE = 1.1  # times as far from the least possible is as good at another N
 EVERYWHERE = 1.025  # times the least possible at every N looked at: no better one is searched for
 WORK = 12_000  # placements to spend on a search, besides the first packing
 
+SEED = 0
+
+Score = tuple[float, float, float]  # the smaller the better
 Line = tuple[int, int]  # slope and constant of bytes in N
 Lines = tuple[Line, ...]  # of which the highest counts at each N
 
@@ -80,22 +85,27 @@ def _items(requests: Sequence[Request], lines: Sequence[Line], n: int) -> Items:
 
 def _search(requests: Sequence[Request], lines: Sequence[Line], samples: Sequence[int]) -> list[int]:
     """Requests from the lowest to the highest, in the best packing found."""
-    at_samples = [_items(requests, lines, n) for n in samples]
-    bounds = np.array([max(1, least(items)) for items in at_samples])
-    sizes = np.stack([items.sizes for items in at_samples])
-    best: list[int] = []
-    best_score = (np.inf, np.inf, np.inf)
-    spent = 0
-    for addresses in packings(at_samples):
+    cases = [_items(requests, lines, n) for n in samples]
+    bounds = np.array([max(1, least(items)) for items in cases])
+    sizes = np.stack([items.sizes for items in cases])
+    draw = random.Random(SEED)
+    first = attempts(cases)
+    best: tuple[Score, list[int], Attempt, Integers] | None = None
+    for _ in range(1 + WORK // len(requests)):
+        attempt = next(first, None)
+        if attempt is None:
+            assert best is not None
+            attempt = variation(best[2], best[3], cases, draw)
+        addresses = attempt.addresses()
         order = np.argsort(addresses, kind="stable").tolist()
-        ratios = _totals(at_samples[0], sizes, order) / bounds
-        score = max(float(ratios[0]), CLOSE), float(ratios.max()), float(ratios[0])
-        if score < best_score:
-            best, best_score = order, score
-        spent += len(order)
-        if spent > WORK or (best_score[0] <= CLOSE and best_score[1] <= EVERYWHERE):
+        ratios = (_totals(cases[0], sizes, order) / bounds).tolist()
+        score = max(CLOSE, ratios[0], max(ratios) / ELSEWHERE), max(ratios), ratios[0]
+        if best is None or score <= best[0]:
+            best = score, order, attempt, addresses
+        if score[0] <= CLOSE and score[1] <= EVERYWHERE:
             break
-    return best
+    assert best is not None
+    return best[1]
 
 
 def _totals(items: Items, sizes: Integers, order: Sequence[int]) -> Integers:

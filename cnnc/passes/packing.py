@@ -1,7 +1,7 @@
 """Memory packing at one batch size: addresses for requests of known bytes and known lives.
 
 Greedy: each request in turn in a gap among those it meets. What decides is the order, and which gap; no one
-choice serves all networks, so that a few are tried, and then the best is varied.
+choice serves all networks, so that a few are tried, and the best can be varied.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 Integers = NDArray[np.int64]
 Gaps = Integers  # one row ``begin, end`` for each that is wide enough, lowest first
 Rule = Callable[[Gaps, int, int], int]
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -42,19 +41,35 @@ def least(items: Items) -> int:
     return int(live(items).max())
 
 
-def packings(cases: Sequence[Items]) -> Iterator[Integers]:
-    """Addresses, without end: several packings of each case, then variations of the best one of the first case."""
-    best: tuple[int, list[int], Rule] | None = None
-    for case in cases:
-        orders = _orders(case)
+@dataclass(frozen=True)
+class Attempt:
+    """A way to pack: items placed in ``order``, each in the gap that ``rule`` chooses."""
+
+    items: Items
+    order: list[int]
+    rule: Rule
+
+    def addresses(self) -> Integers:
+        return place(self.items, self.order, self.rule)
+
+
+def attempts(cases: Sequence[Items]) -> Iterator[Attempt]:
+    """Orders and rules that do well on networks, for each case in turn."""
+    for items in cases:
+        orders = _orders(items)
         for name, rule in PORTFOLIO:
-            addresses = place(case, orders[name], rule)
-            total = int((addresses + case.sizes).max())
-            if case is cases[0] and (best is None or total < best[0]):
-                best = total, orders[name], rule
-            yield addresses
-    if best is not None:
-        yield from _variations(cases[0], best[1], best[2])
+            yield Attempt(items, orders[name], rule)
+
+
+def variation(attempt: Attempt, addresses: Integers, cases: Sequence[Items], draw: random.Random) -> Attempt:
+    """One item is placed earlier or later, often one that did not fit at these ``addresses``."""
+    items = attempt.items
+    outside = np.flatnonzero(addresses + items.sizes > least(items)).tolist()
+    moved = draw.choice(outside if outside and draw.random() < 0.5 else attempt.order)
+    varied = [index for index in attempt.order if index != moved]
+    varied.insert(draw.randrange(len(attempt.order)), moved)
+    case = items if draw.random() < 0.5 else draw.choice(cases)
+    return Attempt(case, varied, draw.choice((_lowest, _outermost, _tightest)))
 
 
 def place(items: Items, order: Sequence[int], rule: Rule) -> Integers:
@@ -120,19 +135,3 @@ def _orders(items: Items) -> dict[str, list[int]]:
         "span": np.lexsort((-items.sizes, -spans)).tolist(),
         "size": np.lexsort((items.first, -items.sizes)).tolist(),
     }
-
-
-def _variations(items: Items, order: list[int], rule: Rule) -> Iterator[Integers]:
-    """Place one request earlier or later, often one that does not fit, and go on from there unless it takes more."""
-    draw = random.Random(SEED)
-    room = least(items)
-    ends = place(items, order, rule) + items.sizes
-    while True:
-        outside = np.flatnonzero(ends > room).tolist()
-        moved = draw.choice(outside if outside and draw.random() < 0.5 else order)
-        varied = [index for index in order if index != moved]
-        varied.insert(draw.randrange(len(order)), moved)
-        addresses = place(items, varied, draw.choice((_lowest, _outermost, _tightest)))
-        yield addresses
-        if (addresses + items.sizes).max() <= ends.max():
-            order, ends = varied, addresses + items.sizes

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnc.ir.size import Size
+from cnnc.ir.size import Highest, Size
 
 STEPS = st.sampled_from([1, 2, 7, 64])
 TERMS = st.integers(-(2**40), 2**40)
@@ -47,3 +47,16 @@ def test_sum_is_the_sum(one, other, n):
             _ = one + other
     else:
         assert (one + other).at(n) == one.at(n) + other.at(n)
+
+
+@given(st.lists(POSITIVE, min_size=1, max_size=5), st.integers(1, 500))
+def test_the_highest_of_sizes(sizes, n):
+    highest = Highest(tuple(sizes))
+    assert highest.at(n) == max(size.at(n) for size in sizes)
+    assert (highest + Size(a=3, c=7)).at(n) == highest.at(n) + 3 * n + 7
+
+
+def test_multiples_are_so_by_their_terms():
+    assert Size(a=32, b=16, t=4, c=48).multiple_of(16)
+    assert not Highest((Size(a=32), Size(c=8))).multiple_of(16)
+    assert str(Highest((Size(a=2), Size(c=5)))) == "max(2*N, 5)"
