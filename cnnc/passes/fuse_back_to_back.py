@@ -70,13 +70,21 @@ def refusal(graph: Graph, users: Users, first: Node, second: Node) -> str | None
         return f"{first.name} gives more than one tile of its product"
     if isinstance(first.op, ops.Fused) and (first.op.main or len(first.types) > 1):
         return f"{first.name} computes other values on the way"
-    if len([value for value in second.operands if value.node == first.name]) != 1:
+    if _reads(second, first.name) != 1:
         return f"{second.name} reads {first.name} twice"
     if first.types[0].shape[:-1] != second.types[0].shape[:-1]:
         return f"{second.name} has other pixels"
     if not is_convex(graph, users, (first.name, second.name)):
         return f"{second.name} also waits for another reader of {first.name}"
     return None
+
+
+def _reads(node: Node, producer: str) -> int:
+    """How often the parts of a node read values of another."""
+    numbers = [number for number, value in enumerate(node.operands) if value.node == producer]
+    if not isinstance(node.op, ops.Fused):
+        return len(numbers)
+    return sum(part.operands.count(number) for part in node.op.parts for number in numbers)
 
 
 def _group(graph: Graph, users: Users, first: Node, second: Node) -> Group:
