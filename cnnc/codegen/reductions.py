@@ -7,9 +7,10 @@ the last one to finish joins them in their order, so that the result does not de
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cnnc.codegen.body import Body
+from cnnc.codegen.launch import Pointer
 from cnnc.codegen.place import Place
 from cnnc.codegen.template import instantiate
 from cnnc.ir import ops
@@ -88,6 +89,7 @@ class Sums:
     body: Body
     indices: tuple[int, ...]
     channels: str  # how many there are, as text
+    _rounded: dict[int, str] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -105,10 +107,24 @@ class Sums:
             part, reduction = self.body.part(index), self._of(index)
             names = {"mask_": place.mask, "count": "live_rows"}
             for name, number in zip(reduction.operands, part.operands, strict=True):
-                names[name] = self.body.value(number, place, _POINTERS.get(name, name))
+                names[name] = self._summand(number, place, _POINTERS.get(name, name))
             if isinstance(part.op, ops.BatchNormReduce):
                 self.body.kernel.constant(**{f"EPS{self._tag(index)}": part.op.eps})
             self.body.kernel.write(instantiate(reduction.step, self._tag(index), names))
+
+    def _summand(self, number: int, place: Place, name: str) -> str:
+        """A value as other kernels would read it: rounded, where it leaves this one."""
+        value, body = self.body.value(number, place, name), self.body
+        if number not in body.context.results:
+            return value
+        buffer = body.context.outputs[body.context.results.index(number)]
+        if buffer is None:
+            return value
+        if number not in self._rounded:
+            pointer = next(name for name, at in body.kernel.pointers.items() if at == Pointer(buffer.id))
+            self._rounded[number] = f"{value}_stored"
+            body.kernel.write(f"{value}_stored = {value}.to({pointer}.dtype.element_ty).to(tl.float32)")
+        return self._rounded[number]
 
     def leave(self, slot: str) -> None:
         """Store the sums as partial result number ``slot``."""
