@@ -74,6 +74,8 @@ taps_r = R
 taps_s = S
 """
 
+PHASE_TAPS = ("first_r", "first_s", "taps_r", "taps_s")  # where a program's pixels are all of one phase
+
 DGRAD_TAPS = f"""
 blocks = (K + BK - 1) // BK
 trips = taps_r * taps_s * blocks
@@ -180,9 +182,11 @@ def conv_dgrad(body: Body, index: int, place: Place, onto: str | None) -> tuple[
     if spread:
         kernel.write(instantiate(DGRAD_GATHER, tag, names))
     else:
-        phased = body.context.phased and index == body.context.main
+        phased = body.context.phased and op.window == getattr(body.context.anchor, "window", None)
         stride = op.window.stride if phased else (1, 1)
         kernel.constant(**{f"STEP_R{tag}": stride[0], f"STEP_S{tag}": stride[1]})
+        # A second gradient of the same strides has the same taps at the pixels of a phase.
+        names |= {name: name for name in PHASE_TAPS} if phased else {}
         taps = instantiate(("" if phased else ALL_TAPS) + DGRAD_TAPS.lstrip("\n"), tag, names)
         kernel.write(taps)
     rows = Rows((image[0], image[1]), f"p{tag}", f"q{tag}", f"P{tag}", f"Q{tag}")
