@@ -14,7 +14,7 @@ from cnnc.codegen.library import Library
 from cnnc.ir import ops
 from cnnc.ir.ops import Op, Part
 from cnnc.ir.plan import Buffer, Step, Tile
-from cnnc.ir.roofline import Work, work_of
+from cnnc.ir.roofline import SPREADING, Work, work_of
 from cnnc.ir.size import Size
 from cnnc.ir.types import Element, TensorType
 from cnnc.passes.tiles import MATRIX_OPS, Product, gathers, phases, product_of, tile_shape
@@ -106,13 +106,17 @@ class Context:
 
     @property
     def phased(self) -> bool:
-        """Whether programs of the anchor each take the pixels of one phase of the stride, which share their taps."""
-        return self.is_product and phases(self.anchor) > 1 and not self.gathers(self.main)
+        """Whether programs of the anchor each take the pixels of one phase of the stride, which share their taps.
+
+        Where a tile has one pixel, its rows share their taps anyway.
+        """
+        one_pixel = self.tile.descriptors
+        return self.is_product and phases(self.anchor) > 1 and not one_pixel and not self.gathers(self.main)
 
     @property
     def rows_of_dgrad(self) -> bool:
-        """Whether the tile's pixels are those of a convolution's input."""
-        return isinstance(self.anchor, ops.ConvDgrad)
+        """Whether the tile's pixels are those of a convolution's or pool's input."""
+        return isinstance(self.anchor, SPREADING)
 
     @property
     def tile_shape(self) -> tuple[int, ...]:

@@ -17,11 +17,12 @@ from cnnc.codegen.launch import Programs
 from cnnc.codegen.naming import label, words
 from cnnc.codegen.place import Place, corner_of
 from cnnc.codegen.reductions import REDUCTIONS, Sums
-from cnnc.codegen.rows import PIXELWISE, Rows
+from cnnc.codegen.rows import Rows
 from cnnc.codegen.rules import RULES
 from cnnc.codegen.splits import ARRIVE, RESET
 from cnnc.ir import ops
 from cnnc.passes.descriptors import is_pixelwise
+from cnnc.passes.prologues import LINEARS, factor_values
 from cnnc.passes.tiles import phases
 
 COLUMNS = """
@@ -61,15 +62,6 @@ h = first_h + rows // N // width * STRIDE_H
 w_ = first_w + rows // N % width * STRIDE_W
 """
 
-# A phase may have fewer pixels than programs were started for; those take its last one in vain.
-PHASE_PIXEL = """
-pixel = tile // image_tiles
-live = live & (pixel < phase_h * phase_w)
-pixel = tl.maximum(tl.minimum(pixel, phase_h * phase_w - 1), 0)
-h = first_h + pixel // width * STRIDE_H
-w_ = first_w + pixel % width * STRIDE_W
-"""
-
 def emit_group(context: Context) -> None:
     """One kernel for a product, pool or chain with all that is fused to it."""
     kernel = Kernel(_name(context), "")
@@ -82,7 +74,7 @@ def _name(context: Context) -> str:
     found = [label(part.op) for part in context.parts]
     main = context.main
     if context.depthwise:
-        found[main] = "depthwise_fprop"
+        found[main] = "depthwise_fprop" if isinstance(context.anchor, ops.Conv) else "depthwise_dgrad"
     elif context.is_product and context.gathers(main):
         found[main] += "_gather"
     elif context.phased:
@@ -133,7 +125,7 @@ class _Group:
         text = f"{label(parts[main].op).replace('_', ' ').capitalize()}"
         if main:
             text += f", of operands computed on the way: {words(parts[:main])}"
-        return f"{text}.{chain_text(self.context, main + 1)}"
+        return f"{text}.{chain_text(self.context)}"
 
     # -- rows and columns -------------------------------------------------------------------------
 
@@ -156,10 +148,7 @@ class _Group:
     def _tile(self, rows: str) -> None:
         """Decode a tile's rows, compute and store what leaves the kernel."""
         self.kernel.write(rows)
-        if self.context.phased:
-            self.kernel.write("\n".join((*PIXELWISE, PHASE_PIXEL)) if self.place.rows.pixelwise else PHASE_ROWS)
-        else:
-            self.kernel.write("\n".join(self.place.rows.decode()))
+        self.kernel.write(PHASE_ROWS if self.context.phased else "\n".join(self.place.rows.decode()))
         self.kernel.write("tile_live = live[:, None] & channel_live[None, :]")
         self._store()
 
@@ -170,9 +159,11 @@ class _Group:
                 store_result(self.body, self.place, slot, number)
 
     def _stored_on_the_way(self, number: int) -> bool:
-        """A value of the prologue that a product stores while it loads it."""
-        index = self.body.maker(number)
-        return index is not None and index < self.context.main
+        """A value that a product over single pixels multiplies, or that is made from: it stores it where it does."""
+        op, count = self.context.step.op, len(self.context.inputs)
+        if not isinstance(op, ops.Fused) or not isinstance(op.anchor, LINEARS):
+            return False
+        return number in factor_values(op, self.context.value_types[:count])
 
     def _grid(self) -> tuple[Programs, ...]:
         tile, op = self.context.tile, self.context.anchor
@@ -184,8 +175,7 @@ class _Group:
         assert isinstance(op, ops.ConvDgrad)
         stride = op.window.stride
         # The first phase has the most pixels.
-        image = -(-op.image[0] // stride[0]), -(-op.image[1] // stride[1])
-        part = Rows(image, pixelwise=self.place.rows.pixelwise)
+        part = Rows((-(-op.image[0] // stride[0]), -(-op.image[1] // stride[1])))
         return (*part.programs(tile.m, columns), fixed(phases(op)))
 
     # -- sums over rows ---------------------------------------------------------------------------
@@ -200,14 +190,11 @@ class _Group:
         kernel, context = self.kernel, self.context
         kernel.counts(SPLITS=context.tile.splits)
         self.sums.begin()
-        total = "phase_h * phase_w * N" if context.phased else self.place.rows.total
         # Neighbouring tiles go to programs that run at the same time: they share what they read.
-        kernel.write(f"total_rows = {total}")
-        kernel.write(f"split = tl.program_id(1){' % SPLITS' if context.phased else ''}")
-        with kernel.block("for start in range(split * BM, total_rows, SPLITS * BM):"):
-            kernel.write("live_rows = tl.minimum(total_rows - start, BM).to(tl.float32)")
-            self._tile("rows = start + tl.arange(0, BM)")
-            self.sums.step(self.place)
+        if self.place.rows.pixelwise:
+            self._walk_pixels()
+        else:
+            self._walk_rows()
         if self._programs == 1:
             self._finish()
             return
@@ -220,6 +207,22 @@ class _Group:
             self.sums.join("PROGRAMS")
             self._finish()
             kernel.write(RESET)
+
+    def _walk_rows(self) -> None:
+        kernel, phased = self.kernel, self.context.phased
+        kernel.write(f"total_rows = {'phase_h * phase_w * N' if phased else self.place.rows.total}")
+        kernel.write(f"split = tl.program_id(1){' % SPLITS' if phased else ''}")
+        with kernel.block("for first_row in range(split * BM, total_rows, SPLITS * BM):"):
+            kernel.write("live_rows = tl.minimum(total_rows - first_row, BM).to(tl.float32)")
+            self._tile("rows = first_row + tl.arange(0, BM)")
+            self.sums.step(self.place)
+
+    def _walk_pixels(self) -> None:
+        kernel, rows = self.kernel, self.place.rows
+        kernel.write(f"tiles = {rows.height} * {rows.width} * ((N + BM - 1) // BM)")
+        with kernel.block("for tile in range(tl.program_id(1), tiles, SPLITS):"):
+            self._tile("live_rows = tl.minimum(N - tile % ((N + BM - 1) // BM) * BM, BM).to(tl.float32)")
+            self.sums.step(self.place)
 
     def _finish(self) -> None:
         """Store what the sums give, and what is computed from it channel by channel."""

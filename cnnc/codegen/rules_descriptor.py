@@ -35,19 +35,21 @@ b = tl.reshape(w.load([first_channel, row * S + column, first]), (WIDTH, BK))
 acc = tl.dot(a, tl.trans(b), acc, input_precision="ieee")
 """
 
-# Rows and columns of taps are counted among those of the pixel's phase, which are STEP apart.
+# Rows and columns of taps are counted among those that reach the pixel: they are a stride apart.
 DGRAD_TAPS = """
-down = (h + PAD_TOP - first_r) // STRIDE_H
-right = (w_ + PAD_LEFT - first_s) // STRIDE_W
+down = (h + PAD_TOP) // STRIDE_H
+right = (w_ + PAD_LEFT) // STRIDE_W
+first_r = (h + PAD_TOP) % STRIDE_H
+first_s = (w_ + PAD_LEFT) % STRIDE_W
 low_row = (tl.maximum(down - P + 1, 0) + DILATION_H - 1) // DILATION_H
 low_column = (tl.maximum(right - Q + 1, 0) + DILATION_W - 1) // DILATION_W
-end_row = tl.minimum((R - first_r + STEP_R - 1) // STEP_R, down // DILATION_H + 1)
-end_column = tl.minimum((S - first_s + STEP_S - 1) // STEP_S, right // DILATION_W + 1)
+end_row = tl.minimum((R - first_r + STRIDE_H - 1) // STRIDE_H, down // DILATION_H + 1)
+end_column = tl.minimum((S - first_s + STRIDE_W - 1) // STRIDE_W, right // DILATION_W + 1)
 """
 
 DGRAD_TAP = """
-r = first_r + row * STEP_R
-s = first_s + column * STEP_S
+r = first_r + row * STRIDE_H
+s = first_s + column * STRIDE_W
 p = down - row * DILATION_H
 q = right - column * DILATION_W
 """
@@ -56,8 +58,6 @@ DGRAD_PRODUCT = """
 b = tl.reshape(w.load([first, r * S + s, first_channel]), (BK, WIDTH))
 acc = tl.dot(a, b, acc, input_precision="ieee")
 """
-
-ALL_TAPS = "first_r = 0\nfirst_s = 0"
 
 BEGIN = f"""
 trips = (end_row - low_row) * (end_column - low_column) * ((DEPTH + BK - 1) // BK)
@@ -141,15 +141,9 @@ def conv_dgrad(body: Body, index: int, place: Place, onto: str | None) -> tuple[
     kernel.counts(**{f"P{tag}": height, f"Q{tag}": width})
     kernel.integers(**{f"K{tag}": filters})
     declare_window(kernel, op.window, tag)
-    phased = body.context.phased and index == body.context.main
-    stride = op.window.stride if phased else (1, 1)
-    kernel.constant(**{f"STEP_R{tag}": stride[0], f"STEP_S{tag}": stride[1]})
     weight = body.block(w, "w", taps_of(body.buffer(w)), ("BK", "1", place.width))
     names = _names(place, f"K{tag}") | place.names("h", "w_") | {"w": weight}
-    if not phased:
-        kernel.write(instantiate(ALL_TAPS, tag, names))
-    within = all(step <= extent for step, extent in zip(stride, op.image, strict=True))
-    begin = BEGIN if within and op.window.touched(op.image) == op.image else BEGIN_BLANK
+    begin = BEGIN if op.window.touched(op.image) == op.image else BEGIN_BLANK
     kernel.write(instantiate(DGRAD_TAPS + begin.lstrip("\n"), tag, names))
     rows = Rows((height, width), f"p{tag}", f"q{tag}", f"P{tag}", f"Q{tag}", pixelwise=True)
     inner = _inner(body, place, rows, tag, f"K{tag}")

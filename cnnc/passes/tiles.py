@@ -130,7 +130,7 @@ def choose_tile(
     if isinstance(anchor, MATRIX_OPS):
         tile = _with_room(tile, op, operands, dtype)
     if _sums(op) and type(anchor) not in ROW_SUMS:
-        tile = _walking(tile, anchor, made[0].shape[-1], rows)
+        tile = _walking(tile, anchor, read, rows)
     return tile
 
 
@@ -245,7 +245,7 @@ def sharing(op: ops.Op, operands: Types, results: Types, tile: Tile) -> int:
     programs = tile.splits
     if isinstance(anchor, ops.ConvDgrad) and not ops.is_depthwise(anchor, operands[1].shape):
         product = product_of(anchor, operands, results, 1)
-        programs *= 1 if gathers(anchor, product, tile) else phases(anchor)
+        programs *= 1 if tile.descriptors or gathers(anchor, product, tile) else phases(anchor)
     return programs if programs > 1 else 0
 
 
@@ -312,6 +312,9 @@ def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile
 def _with_room(tile: Tile, op: ops.Fused, operands: Types, dtype: str) -> Tile:
     """A product's tile that leaves registers for what needs some of its own for every element: a window's maximum or
     sum, the tap where it was found, ten rounds of Philox."""
+    if any(isinstance(part.op, MATRIX_OPS) for part in op.parts[: op.main]):
+        # Two accumulators, and the addresses of two products' factors.
+        return replace(tile, m=128, n=min(128, tile.n), warps=8)
     leaving = [op.value_types(operands)[number].element for number in op.results]
     heavy = any(isinstance(part.op, ops.Dropout) for part in op.parts) or Element.INDEX in leaving
     if not heavy and not any(isinstance(part.op, POOLS) for part in op.parts):
@@ -320,15 +323,17 @@ def _with_room(tile: Tile, op: ops.Fused, operands: Types, dtype: str) -> Tile:
     return replace(tile, m=64 if heavy else tile.m, n=n, warps=8 if n == 64 or dtype == "float32" else 4)
 
 
-def _walking(tile: Tile, anchor: ops.Op, channels: int, rows: int) -> Tile:
+def _walking(tile: Tile, anchor: ops.Op, operands: Types, rows: int) -> Tile:
     """The tile of programs that walk over rows and sum them: as many as the chip runs at a time, all with as many rows.
 
     Behind a product the sums take registers, and addresses that are the same for all rows are kept in some.
     """
-    waves = 4
-    if isinstance(anchor, MATRIX_OPS):
-        tile, waves = replace(tile, n=min(64, tile.n), warps=8 if tile.n >= 64 else tile.warps), 2
-    programs = -(-channels // tile.n) * phases(anchor)
+    waves, columns = 4, 1
+    made = anchor.infer(*operands)[0].shape
+    if isinstance(anchor, MATRIX_OPS) and not ops.is_depthwise(anchor, operands[1].shape):
+        tile, waves = replace(tile, n=min(64, tile.n), warps=8 if tile.n >= 32 else tile.warps), 2
+        columns = phases(anchor) * getattr(anchor, "groups", 1)
+    programs = -(-made[-1] // tile.n) * columns
     return replace(tile, splits=max(1, min(waves * MULTIPROCESSORS // programs, -(-rows // tile.m))))
 
 
