@@ -133,7 +133,7 @@ def emit_maxout_grad(context: Context) -> None:
     assert isinstance(op, ops.MaxoutGrad)
     dy, x = context.operands
     summary = "Gradient of maxout: dy goes to the first maximum."
-    kernel = Kernel(chain_name(context, "maxout_grad"), summary + chain_text(context, 1))
+    kernel = Kernel(chain_name(context, "maxout_grad"), summary + chain_text(context))
     rows, channels = rows_of(x), x.shape[-1]
     operand(kernel, "dy", dy)
     operand(kernel, "x", x)
@@ -146,7 +146,7 @@ def emit_maxout_grad(context: Context) -> None:
 
 def _begin(context: Context, name: str, summary: str, channels: int) -> Kernel:
     """A kernel over the pixels of its only operand ``x`` and the ``channels`` of the result."""
-    kernel = Kernel(chain_name(context, name), summary + chain_text(context, 1))
+    kernel = Kernel(chain_name(context, name), summary + chain_text(context))
     (x,) = context.operands
     operand(kernel, "x", x)
     begin_tile(context, kernel, rows_of(x), channels)

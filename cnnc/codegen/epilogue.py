@@ -15,8 +15,8 @@ LONGEST = 10  # words in a kernel's name
 
 
 def chain_name(context: Context, first: str) -> str:
-    """``lrn_bias_relu``: the anchor's name and what follows it."""
-    return short_name([first, *(label(part.op) for part in context.parts[1:])])
+    """``lrn_bias_relu``: the anchor's name and what else its kernel computes."""
+    return short_name([first, *(label(part.op) for part in context.parts if part is not context.parts[context.main])])
 
 
 def short_name(found: list[str]) -> str:
@@ -25,9 +25,9 @@ def short_name(found: list[str]) -> str:
     return "_".join(found[:LONGEST]) + (f"_and_{more}_more" if more > 0 else "")
 
 
-def chain_text(context: Context, start: int) -> str:
+def chain_text(context: Context) -> str:
     """What follows the anchor, for a kernel's docstring."""
-    following = words(context.parts[start:])
+    following = words(context.parts[context.main + 1 :])
     return f" Then {following}, on the tile in registers." if following else ""
 
 
@@ -39,7 +39,7 @@ def finish(context: Context, kernel: Kernel, rows: Rows, computed: list[str], ch
     body = Body(context, kernel, RULES)
     place = Place("", rows, channels=channels)
     kernel.write("tile_live = live[:, None] & channel_live[None, :]")
-    body.give(0, place, tuple(computed))
+    body.give(context.main, place, tuple(computed))
     for slot, number in enumerate(context.results):
         store_result(body, place, slot, number)
 

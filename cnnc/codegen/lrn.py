@@ -72,7 +72,7 @@ def emit_lrn_grad(context: Context) -> None:
 
 def _begin(context: Context, name: str, summary: str, names: tuple[str, ...], op: ops.Lrn | ops.LrnGrad) -> Kernel:
     """A kernel over the operands' pixels and channels."""
-    kernel = Kernel(chain_name(context, name), summary + chain_text(context, 1))
+    kernel = Kernel(chain_name(context, name), summary + chain_text(context))
     x = context.operands[-1]
     rows = rows_of(x)
     for pointer, buffer in zip(names, context.operands, strict=True):

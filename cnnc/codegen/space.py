@@ -85,7 +85,7 @@ for tap in range(REACH_H * REACH_W):
 
 
 def _begin(context: Context, words: str, summary: str, rows: Rows, channels: int) -> Kernel:
-    kernel = Kernel(chain_name(context, words), summary + chain_text(context, 1))
+    kernel = Kernel(chain_name(context, words), summary + chain_text(context))
     (source,) = context.operands
     operand(kernel, _name(rows), source)
     begin_tile(context, kernel, rows, channels)
