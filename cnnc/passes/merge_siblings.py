@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
+from cnnc.ir.params import ROW_ELEMENTS
 from cnnc.ir.roofline import typical_us
-from cnnc.ir.types import Element
+from cnnc.ir.types import Element, TensorType
 from cnnc.passes.epilogues import reason_against
-from cnnc.passes.rewrite import Rewriter, spec_of
+from cnnc.passes.rewrite import AND, Rewriter, spec_of
 
 # Ops of one channel each: what they read beside the image is one element per channel.
 CHANNELWISE = (
@@ -135,21 +136,26 @@ def _cut(chains: Sequence[Chain]) -> Group:
 def gain_us(rewriter: Rewriter, group: Group) -> float:
     """Microseconds that merging saves in the forward pass, less those that its copies take; not above 0 if none.
 
-    Training copies the weights, and their gradients back; inference does it once. A follower that stays behind
-    can't run in the product's kernel any more: the value between them is written and read.
+    Training copies weights that can't lie together, and their gradients; inference does it once. A follower that stays
+    behind can't run in the product's kernel any more: the value between them is written and read.
     """
     if len(group) < 2 or any(chain[-1].value() in rewriter.outputs for chain in group):
         return 0.0
     types = rewriter.old.type_of
     main = group[0][0]
     x, weights = types(main.operands[0]), [types(chain[0].operands[1]) for chain in group]
-    rows = ops.ConcatRows()
-    (merged,) = rows.infer(*weights)
-    gradients = [replace(weight, element=Element.ACC) for weight in weights]
+    (merged,) = ops.ConcatRows().infer(*weights)
     saved = sum(typical_us(main.op, [x, weight]) for weight in weights) - typical_us(main.op, [x, merged])
-    copied = typical_us(rows, weights) + typical_us(rows, gradients)
     behind = [types(chain[0].value()) for chain in group if _leaves_fused(rewriter, chain)]
-    return saved - copied - sum(typical_us(ops.Identity(), [y]) for y in behind)
+    return saved - _copying_us(weights) - sum(typical_us(ops.Identity(), [y]) for y in behind)
+
+
+def _copying_us(weights: Sequence[TensorType]) -> float:
+    """What it takes to put weights below each other, and their gradients apart; nothing if they can lie together."""
+    if all(weight.count % ROW_ELEMENTS == 0 for weight in weights[:-1]):
+        return 0.0
+    gradients = [replace(weight, element=Element.ACC) for weight in weights]
+    return typical_us(ops.ConcatRows(), weights) + typical_us(ops.ConcatRows(), gradients)
 
 
 def _leaves_fused(rewriter: Rewriter, chain: Chain) -> bool:
@@ -175,7 +181,7 @@ def _merge(rewriter: Rewriter, group: Group) -> None:
 
 def _add(rewriter: Rewriter, column: Chain, suffix: str, op: ops.Op, operands: list[Value]) -> Node:
     """A node that belongs to the layers of all siblings."""
-    layer = "+".join(dict.fromkeys(node.layer for node in column if node.layer))
+    layer = AND.join(dict.fromkeys(node.layer for node in column if node.layer))
     name = rewriter.new.fresh(f"{column[0].name}.{suffix}")
     return rewriter.new.add(name, op, operands, layer=layer, span=column[0].span)
 

@@ -12,6 +12,7 @@ from cnnc.ir.size import Offset, Size
 from cnnc.ir.types import Element, resolve
 from cnnc.passes.buffers import Arenas, BufferTable
 from cnnc.passes.memory import Request, pack
+from cnnc.passes.rewrite import AND
 from cnnc.passes.tiles import choose_tile, counter_count, slice_is_aligned, workspace_bytes
 
 
@@ -63,9 +64,14 @@ def _step(table: BufferTable, node: Node, bucket: Bucket) -> Step:
         workspace = table.workspace(f"{node.name}.workspace", size) if size != Size() else None
         count = counter_count(node.op, operands, node.types, tile)
         counters = table.counters(f"{node.name}.counters", count) if count else None
+    return Step(node.name, node.op, inputs, outputs, _layers(node), tile, workspace, counters, node.span)
+
+
+def _layers(node: Node) -> tuple[str, ...]:
+    """The layers of the program that a step computes, or belongs to."""
     parts = node.op.parts if isinstance(node.op, ops.Fused) else ()
-    layers = tuple(dict.fromkeys(part.layer for part in parts if part.layer)) or ((node.layer,) if node.layer else ())
-    return Step(node.name, node.op, inputs, outputs, layers, tile, workspace, counters, node.span)
+    shared = [part.layer for part in parts if part.layer] or [node.layer]
+    return tuple(dict.fromkeys(layer for layers in shared for layer in layers.split(AND) if layer))
 
 
 def _stack(table: BufferTable) -> tuple[dict[int, Size], Size]:

@@ -9,6 +9,7 @@ from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value, finish, rebuild
 from cnnc.ir.params import ParamSpec
 
+AND = "+"  # between the names of layers that share a node
 WEIGHT_OPS = (ops.MaskWeight, ops.Binarize)  # what may stand between a parameter and the product it feeds
 
 

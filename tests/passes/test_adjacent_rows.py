@@ -35,6 +35,12 @@ def test_parameters_that_lie_together_are_not_copied() -> None:
     assert row_steps(model, "infer") == ["a.rows1", "a.bn.rows1"], "folded weights are made in another place"
 
 
+def test_steps_name_the_layers_of_all_siblings() -> None:
+    schedule = compile_plan(aligned(16, 48, 5), "infer", "cpu", "float32").schedules[0]
+    layers = schedule.steps[0].layers
+    assert {"a", "b", "c", "a.relu", "b.relu", "c.relu"} <= {*layers}
+
+
 def test_counts_that_leave_gaps_are_copied() -> None:
     copies = [name for name in row_steps(aligned(16, 9, 5), "vjp") if "statistic" not in name]
     assert len(copies) == 3 * (1 + 3), "of gamma, beta and bias; weights of 9 filters of 16 channels leave no gap"

@@ -140,11 +140,12 @@ def test_outputs_stay_alone() -> None:
 
 
 def test_wide_weights_on_few_pixels_stay_alone() -> None:
-    """In training their copies would cost more than the input that is read once."""
-    net = Arms(1, 1, 64)
-    net.arm("a", 500)
-    net.arm("b", 300)
-    assert "split" not in kinds(merged(net.joined()))
+    """In training their copies would cost more than the input that is read once; those that lie together need none."""
+    for filters, kept in ((501, True), (512, False)):
+        net = Arms(1, 1, 65)
+        net.arm("a", filters)
+        net.arm("b", 300)
+        assert ("split" not in kinds(merged(net.joined()))) == kept
 
 
 def test_reasons() -> None:
