@@ -43,21 +43,8 @@ fc 5
 softmax
 train { loss cross_entropy }
 """
-INCEPTION = """\
-model small_inception
-input 8x8x3
-CONV: relu
-conv1: conv 6 3x3 same
-lrn
-concat { | conv 4 1x1 | conv 3 1x1; conv 5 3x3 same | conv 2 1x1; conv 3 5x5 same | maxpool 3x3/1 same; conv 4 1x1 }
-maxpool 2x2
-dropout 0.3
-fc 5
-softmax
-train { loss cross_entropy }
-"""
 LENET5 = str(resource("models", "lenet5.cnn"))
-NETWORKS = {"lenet5": LENET5, "resnet": RESNET, "densenet": DENSENET, "inception": INCEPTION}
+NETWORKS = {"lenet5": LENET5, "resnet": RESNET, "densenet": DENSENET}
 EVERY = frozenset(OPTIONAL)
 CHOICES = {**{name: frozenset({name}) for name in OPTIONAL}, "all": EVERY, "none": NOTHING}
 
@@ -77,7 +64,7 @@ def test_results_stay_without_a_pass(name: str, choice: str) -> None:
 
 
 @pytest.mark.parametrize("only", OPTIONAL)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["resnet", "densenet"])
 def test_results_stay_with_one_pass_alone(name: str, only: str) -> None:
     device = open_device("cpu", "float64")
     groups = verify_model(network(name), device, "float64", train=True, batch=2, without=EVERY - {only})
