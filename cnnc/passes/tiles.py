@@ -314,7 +314,7 @@ def _with_room(tile: Tile, op: ops.Fused, operands: Types, dtype: str) -> Tile:
     sum, the tap where it was found, ten rounds of Philox."""
     if any(isinstance(part.op, MATRIX_OPS) for part in op.parts[: op.main]):
         # Two accumulators, and the addresses of two products' factors.
-        return replace(tile, m=128, n=min(128, tile.n), warps=8)
+        return replace(tile, warps=8)
     leaving = [op.value_types(operands)[number].element for number in op.results]
     heavy = any(isinstance(part.op, ops.Dropout) for part in op.parts) or Element.INDEX in leaving
     if not heavy and not any(isinstance(part.op, POOLS) for part in op.parts):
