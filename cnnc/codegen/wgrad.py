@@ -10,11 +10,12 @@ from cnnc.codegen.context import Context
 from cnnc.codegen.epilogue import short_name
 from cnnc.codegen.kernel import Kernel, fixed
 from cnnc.codegen.naming import label, words
-from cnnc.codegen.place import Place
+from cnnc.codegen.place import Corner, Place
 from cnnc.codegen.rows import Rows
 from cnnc.codegen.rules import RULES
 from cnnc.codegen.rules_conv import declare_window
 from cnnc.codegen.splits import Share, store_shares
+from cnnc.codegen.wgrad_pixels import sum_pixels
 from cnnc.ir import ops
 from cnnc.passes.tiles import wgrad_programs
 
@@ -23,8 +24,10 @@ TAPS = """
 pid = tl.program_id(0)
 filter_tiles = (K + BM - 1) // BM
 column_tiles = (C + BN - 1) // BN
-filter = pid % filter_tiles * BM + tl.arange(0, BM)
-c = pid // filter_tiles % column_tiles * BN + tl.arange(0, BN)
+first_filter = pid % filter_tiles * BM
+first_c = pid // filter_tiles % column_tiles * BN
+filter = first_filter + tl.arange(0, BM)
+c = first_c + tl.arange(0, BN)
 tap = pid // (filter_tiles * column_tiles) % (R * S)
 group = pid // (filter_tiles * column_tiles * R * S)
 filter_live = filter < K
@@ -55,8 +58,10 @@ x_channel = group * C + column % C
 LINEAR = """
 pid = tl.program_id(0)
 filter_tiles = (K + BM - 1) // BM
-filter = pid % filter_tiles * BM + tl.arange(0, BM)
-column = pid // filter_tiles * BN + tl.arange(0, BN)
+first_filter = pid % filter_tiles * BM
+first_column = pid // filter_tiles * BN
+filter = first_filter + tl.arange(0, BM)
+column = first_column + tl.arange(0, BN)
 filter_live = filter < K
 column_live = column < C
 """
@@ -91,17 +96,20 @@ def emit_conv_wgrad(context: Context) -> None:
     name = "conv_wgrad_gather" if gathers else "conv_wgrad"
     kernel, body = begin_wgrad(context, name, f"Gradient of a convolution's weight; {how}")
     dy, x = (body.types[number] for number in context.parts[context.main].operands)
-    rows = Rows((dy.shape[0], dy.shape[1]))
+    blocks = context.tile.descriptors
+    rows = Rows((dy.shape[0], dy.shape[1]), pixelwise=blocks)
     rows.declare(kernel)
     kernel.counts(H=x.shape[0], W=x.shape[1])
     kernel.integers(K=dy.shape[2] // op.groups, C=x.shape[2] // op.groups)
     declare_window(kernel, op.window)
     kernel.write(GATHER if gathers else TAPS)
     first = "pid // filter_tiles % column_tiles == 0"
-    left = _left(body, rows, "dy_channel", f"(K * {op.groups})", first if gathers else f"({first}) & (tap == 0)")
+    first = first if gathers else f"({first}) & (tap == 0)"
+    corner = Corner("first_image", "first_filter", "p * Q + q") if blocks else None
+    left = _left(body, rows, "dy_channel", f"(K * {op.groups})", first, corner)
     right = Place(
         key=body.fresh(),
-        rows=Rows((x.shape[0], x.shape[1]), "h", "w", "H", "W"),
+        rows=Rows((x.shape[0], x.shape[1]), "h", "w", "H", "W", pixelwise=blocks),
         live="live" if gathers else "inside",
         channel="x_channel",
         channel_live="column_live",
@@ -110,8 +118,12 @@ def emit_conv_wgrad(context: Context) -> None:
         height="BK",
         width="BN",
         spread=gathers,
+        corner=Corner("first_image", "first_c", "x_pixel") if blocks else None,
     )
-    _sum_rows(body, rows, left, right, SPREAD if gathers else TAP)
+    if blocks:
+        sum_pixels(body, left, right)
+    else:
+        _sum_rows(body, rows, left, right, SPREAD if gathers else TAP)
     _store(body, "dy_channel", "(R * S * C)")
 
 
@@ -123,7 +135,9 @@ def emit_linear_wgrad(context: Context) -> None:
     rows.declare(kernel)
     kernel.integers(K=dy.shape[-1], C=x.shape[-1])
     kernel.write(LINEAR)
-    left = _left(body, rows, "filter", "K", "pid // filter_tiles == 0")
+    blocks = context.tile.descriptors
+    corner = Corner("first_row", "first_filter") if blocks else None
+    left = _left(body, rows, "filter", "K", "pid // filter_tiles == 0", corner)
     right = Place(
         key=body.fresh(),
         rows=rows,
@@ -134,6 +148,7 @@ def emit_linear_wgrad(context: Context) -> None:
         height="BK",
         width="BN",
         stored_if="pid % filter_tiles == 0",
+        corner=Corner("first_row", "first_column") if blocks else None,
     )
     _sum_rows(body, rows, left, right, "x_mask = live[:, None] & column_live[None, :]")
     _store(body, "filter", "C")
@@ -151,7 +166,7 @@ def begin_wgrad(context: Context, name: str, summary: str) -> tuple[Kernel, Body
     return kernel, Body(context, kernel, RULES)
 
 
-def _left(body: Body, rows: Rows, channel: str, channels: str, first: str) -> Place:
+def _left(body: Body, rows: Rows, channel: str, channels: str, first: str, corner: Corner | None) -> Place:
     """The place of dy: rows down, filters across. ``first``: this program is the first of those that read it."""
     return Place(
         key=body.fresh(),
@@ -163,6 +178,7 @@ def _left(body: Body, rows: Rows, channel: str, channels: str, first: str) -> Pl
         height="BK",
         width="BM",
         stored_if=first,
+        corner=corner,
     )
 
 
@@ -172,7 +188,7 @@ def _sum_rows(body: Body, rows: Rows, left: Place, right: Place, step: str) -> N
     kernel.constant(BK=body.context.tile.k)
     kernel.write(BEGIN.replace("ROWS", rows.total))
     with kernel.block("for trip in range(trips):"):
-        kernel.write("rows = (split * trips + trip) * BK + tl.arange(0, BK)")
+        kernel.write("first_row = (split * trips + trip) * BK\nrows = first_row + tl.arange(0, BK)")
         kernel.write("\n".join(rows.decode()))
         kernel.write("dy_mask = live[:, None] & filter_live[None, :]")
         a = body.factor(dy, left, "dy")
