@@ -1,8 +1,8 @@
 """Sums of products in one kernel: the second product goes on in the accumulator of the first.
 
 A residual network's projection becomes more summed channels of the convolution that it is added to; of a gradient that
-several layers give, each is added where the one before left off. The image between them is neither written nor read, and the
-roofline of one kernel is never above the sum of both: it multiplies as much, and moves less.
+several layers give, each is added where the one before left off. The image between them is neither written nor read.
+One kernel multiplies as much as both and moves less, so that its roofline is never above the sum of theirs.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_a_projection_becomes_more_channels(stride: int) -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_gradients_of_one_value(stride: int) -> None:
-    """Both layers' gradients with respect to what they read: with strides, the programs are those of the strided one."""
+    """All layers' gradients of what they read: with strides, the programs are those of the strided one."""
     model = as_model(_arms((1, stride), (1, stride), (3, 1)))
     graph = optimise(model, "vjp", frozenset({"merge_siblings"}))
     (kernel,) = [node for node in graph.walk() if _dgrads(node.op) > 1]
