@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value, finish, rebuild
-from cnnc.passes import fuse_back_to_back, fuse_pools
+from cnnc.passes import fuse_back_to_back, fuse_pools, fuse_prologues
+from cnnc.passes.drafts import Drafts
 from cnnc.passes.fuse import follower_of
 from cnnc.passes.groups import anchor_of, parts_of
 from cnnc.passes.places import Places
+from cnnc.passes.prologues import is_elementwise
 from cnnc.passes.rewrite import Rewriter
 from cnnc.passes.roofline import Roofline
 
@@ -25,7 +27,9 @@ class WhyNot:
         self._roofline = Roofline(graph)
         places = Places(graph)
         self._views = {node.name for node in graph.walk() if places.is_view(node) and len(node.types) == 1}
-        self._plain = Rewriter(unfused(graph))
+        plain, self._values = unfused(graph)
+        self._plain = Rewriter(plain)
+        self._drafts = Drafts(graph)
 
     def reason(self, name: str) -> str:
         """One sentence about the kernel that computes a node; none where nothing reads its result."""
@@ -34,7 +38,7 @@ class WhyNot:
     def _reason(self, name: str) -> str:
         node = self._graph[name]
         plain = self._plain.old
-        last = self._end(_parts(node)[-1])
+        last = self._end(self._values.get(node.value(), node.value()))
         if last in plain.outputs.values():
             return f"{last} is an output"
         if last not in self._plain.users:
@@ -53,6 +57,9 @@ class WhyNot:
     def _later(self, node: Node) -> str | None:
         """Why a kernel that reads this one's result did not take it in, if there is a pass that might have done it."""
         for user, _ in self._fused.users.get(node.value(), ()):
+            if is_elementwise(node) and user.name in self._drafts.readers(node.value()):
+                reason = fuse_prologues.refusal(self._drafts, node, user.name)
+                return self._asked("fuse_prologues", reason or f"computing it in {user.name} would take longer")
             anchor = anchor_of(user.op)
             if isinstance(anchor, fuse_pools.POOLS):
                 return self._asked("fuse_pools", fuse_pools.refusal(self._fused, self._roofline, user))
@@ -68,16 +75,18 @@ class WhyNot:
             return f"{name} was left out"
         return reason or f"{name} takes it no further"
 
-    def _end(self, part: str) -> Value:
-        """The result of a kernel's last op, or the view of it that all readers take."""
-        value = Value(part)
+    def _end(self, value: Value) -> Value:
+        """The first result of a kernel, or the view of it that all readers take."""
         while (user := self._plain.single_user(value)) is not None and user[0].name in self._views:
             value = user[0].value()
         return value
 
 
-def unfused(graph: Graph) -> Graph:
-    """The graph with each fused body as its parts again."""
+def unfused(graph: Graph) -> tuple[Graph, dict[Value, Value]]:
+    """The graph with each fused body as its parts again, and the parts' values by the kernels'.
+
+    What several kernels compute for themselves is there once.
+    """
     new = rebuild(graph)
     mapping: dict[Value, Value] = {}
     for node in graph.walk():
@@ -87,10 +96,12 @@ def unfused(graph: Graph) -> Graph:
             continue
         values = list(operands)
         for part in node.op.parts:
-            added = new.add(part.name, part.op, [values[i] for i in part.operands], layer=part.layer, span=node.span)
+            inputs = [values[i] for i in part.operands]
+            known = part.name in new
+            added = new[part.name] if known else new.add(part.name, part.op, inputs, layer=part.layer, span=node.span)
             values.extend(added.value(index) for index in range(len(added.types)))
         mapping.update({node.value(slot): values[i] for slot, i in enumerate(node.op.results)})
-    return finish(new, graph, mapping)
+    return finish(new, graph, mapping), mapping
 
 
 def _is_left_factor(node: Node, value: Value) -> bool:
