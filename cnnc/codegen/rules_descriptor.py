@@ -30,6 +30,13 @@ h = top + row * DILATION_H
 w_ = left + column * DILATION_W
 """
 
+# A single tap that always sees a pixel needs no walk over taps.
+CONV_POINT = f"""
+h = p * STRIDE_H
+w_ = q * STRIDE_W
+trips = (DEPTH + BK - 1) // BK
+{ASSUME}"""
+
 CONV_PRODUCT = """
 b = tl.reshape(w.load([first_channel, row * S + column, first]), (WIDTH, BK))
 acc = tl.dot(a, tl.trans(b), acc, input_precision="ieee")
@@ -119,15 +126,21 @@ def conv(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, .
     declare_window(kernel, op.window, tag)
     weight = body.block(w, "w", taps_of(body.buffer(w)), (place.width, "1", "BK"))
     names = _names(place, f"C{tag}") | place.names() | {"w": weight}
-    begin = BEGIN if op.window.always_sees((height, width)) else BEGIN_BLANK
-    kernel.write(instantiate(CONV_TAPS + begin.lstrip("\n"), tag, names))
+    point = op.window.taps == 1 and not any(op.window.pad)
+    if point:
+        names |= {"row": "0", "column": "0"}
+        kernel.write(instantiate(CONV_POINT, tag, names))
+    else:
+        begin = BEGIN if op.window.always_sees((height, width)) else BEGIN_BLANK
+        kernel.write(instantiate(CONV_TAPS + begin.lstrip("\n"), tag, names))
     rows = Rows((height, width), f"h{tag}", f"w_{tag}", f"H{tag}", f"W{tag}", pixelwise=True)
     inner = _inner(body, place, rows, tag, f"C{tag}")
     kernel.write(f"acc{tag} = {onto or place.zeros}")
     with kernel.block(f"for trip{tag} in range(trips{tag}):"):
-        kernel.write(instantiate(CONV_TAP, tag, names))
+        kernel.write(f"first{tag} = trip{tag} * BK" if point else instantiate(CONV_TAP, tag, names))
         _multiply(body, x, "x", inner, tag, names, CONV_PRODUCT)
-        kernel.write(instantiate(NEXT, tag, names))
+        if not point:
+            kernel.write(instantiate(NEXT, tag, names))
     return (f"acc{tag}",)
 
 

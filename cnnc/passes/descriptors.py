@@ -16,7 +16,7 @@ TARGETS = ("sm_90", "sm_100")
 DTYPES = ("bfloat16", "float16")
 LEAST = 64  # images, channels and filters below which a block would be mostly empty
 ALIGN_BYTES = 16  # of a descriptor's address and strides
-MULTIPROCESSORS = 132  # of an H100 or H200
+MULTIPROCESSORS = 132  # of an H100 or H200; smaller chips only get more programs than they need
 
 WINDOWED = (ops.Conv, ops.ConvDgrad, ops.ConvWgrad)
 WGRADS = (ops.ConvWgrad, ops.LinearWgrad)
@@ -77,6 +77,12 @@ def _fits(part: ops.Part, inputs: Sequence[Buffer], values: Sequence[TensorType]
     weighs = isinstance(op, WGRADS) or part.operands[1] < len(inputs)
     lies = all(describable(buffer) and buffer.dtype in DTYPES for buffer in stored)
     return weighs and lies and min(counts) >= LEAST
+
+
+def wgrad_tile(filters: int, channels: int) -> Tile:
+    """The tile of a weight's gradient, of so many filters and channels of one tap; it sums 64 images at a time."""
+    m, n = (128 if count > LEAST else LEAST for count in (filters, channels))
+    return Tile(m, n, 64, warps=8 if m * n > 128 * 64 else 4, stages=4, descriptors=True)
 
 
 def is_pixelwise(op: ops.Op) -> bool:

@@ -11,6 +11,7 @@ from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
 from cnnc.ir.size import Offset, Size
 from cnnc.ir.types import Element, resolve
 from cnnc.passes.buffers import Arenas, BufferTable
+from cnnc.passes.descriptors import is_described
 from cnnc.passes.memory import Request, pack
 from cnnc.passes.rewrite import AND
 from cnnc.passes.tiles import choose_tile, counter_count, slice_is_aligned, workspace_bytes
@@ -57,7 +58,10 @@ def _step(table: BufferTable, node: Node, bucket: Bucket) -> Step:
     if table.target != "cpu":
         touched = [table.buffers[index] for index in (*inputs, *outputs) if index is not None]
         aligned = all(slice_is_aligned(buffer) for buffer in touched)
-        tile = choose_tile(node.op, operands, node.types, bucket.typical, table.target, table.dtype, aligned=aligned)
+        read = [table.buffers[index] for index in inputs]
+        described = is_described(node.op, read, operands, table.target, bucket.low)
+        problem = node.op, operands, node.types, bucket.typical, table.target, table.dtype
+        tile = choose_tile(*problem, aligned=aligned, described=described)
     workspace = counters = None
     if tile is not None:
         size = workspace_bytes(node.op, operands, node.types, tile)

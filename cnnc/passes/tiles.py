@@ -14,11 +14,11 @@ from cnnc.ir import ops
 from cnnc.ir.plan import ALIGN_BYTES, Buffer, Tile
 from cnnc.ir.size import Size
 from cnnc.ir.types import Element, TensorType
+from cnnc.passes.descriptors import MULTIPROCESSORS, product_tile, wgrad_tile
 
 Types = tuple[TensorType, ...]
 
 INTERPRET = "interpret"
-MULTIPROCESSORS = 132  # of an H100 or H200; smaller chips only get more programs than they need
 INTERPRET_ELEMENTS = 1 << 19  # largest block in the interpreter: its int64 addresses take 4 MB
 INTERPRET_GATHER = 1 << 17  # elements of a strided dgrad above which its masked ones cost more than more programs
 INTERPRET_SUM_ROWS = 64  # the interpreter adds a block's rows one by one; longer runs round too much in float32
@@ -115,14 +115,25 @@ def _plain_product(op: ops.Op, operands: Types, results: Types, n: int) -> Produ
 
 
 def choose_tile(
-    op: ops.Op, operands: Types, results: Types, n: int, target: str, dtype: str, *, aligned: bool = True
+    op: ops.Op,
+    operands: Types,
+    results: Types,
+    n: int,
+    target: str,
+    dtype: str,
+    *,
+    aligned: bool = True,
+    described: bool = False,
 ) -> Tile | None:
     """The tile of a step's kernel for a batch of about n; None where the kernel has no choice.
 
     ``target`` is ``interpret`` or a GPU (``sm_90``, ``gfx942``); ``dtype`` the compute dtype. Rows that are slices of
-    longer ones may not be ``aligned`` whatever their own channels.
+    longer ones may not be ``aligned`` whatever their own channels. ``described`` says that tensor descriptors load the
+    factors of its products.
     """
     anchor, read, made = anchor_of(op, operands, results)
+    if described:
+        return _described_tile(op, operands, product_of(anchor, read, made, n), n)
     rows = math.prod(tile_shape(op, operands)[:-1]) * n if isinstance(op, ops.Fused) else None
     tile = _anchor_tile(anchor, read, made, n, target, dtype, aligned, rows)
     if tile is None or not isinstance(op, ops.Fused) or rows is None or target == INTERPRET:
@@ -132,6 +143,20 @@ def choose_tile(
     if _sums(op) and type(anchor) not in ROW_SUMS:
         tile = _walking(tile, anchor, read, rows)
     return tile
+
+
+def _described_tile(op: ops.Op, operands: Types, product: Product, n: int) -> Tile:
+    """The tile of a product whose factors come in blocks, and among how many programs its sums are split."""
+    anchor, read, _ = anchor_of(op, operands, op.infer(*operands))
+    if isinstance(anchor, WGRADS):
+        tile = wgrad_tile(product.rows, product.unit)
+        return replace(tile, splits=_splits(wgrad_programs(anchor, read, tile), product.depth, 8 * tile.k))
+    pixels = math.prod(tile_shape(op, operands)[:-1])
+    tile = product_tile(op, pixels, n, product.columns)
+    if not _sums(op):
+        return tile
+    columns = -(-product.columns // tile.n)
+    return replace(tile, splits=max(1, min(MULTIPROCESSORS // columns, pixels * -(-n // tile.m))))
 
 
 def tile_shape(op: ops.Op, operands: Types) -> tuple[int, ...]:
