@@ -28,6 +28,8 @@ from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.fuse_back_to_back import fuse_back_to_back
 from cnnc.passes.fuse_pools import fuse_pools
 from cnnc.passes.fuse_products import fuse_products
+from cnnc.passes.fuse_splits import fuse_splits
+from cnnc.passes.fuse_prologues import fuse_prologues
 from cnnc.passes.lower_batchnorm import lower_batchnorm
 from cnnc.passes.merge_siblings import merge_siblings, read_together
 from cnnc.passes.place_concats import place_concats
@@ -37,7 +39,7 @@ from cnnc.passes.pool_gradients import pool_gradients
 from cnnc.passes.recompute import recompute
 from cnnc.passes.rewrite import spec_of
 from cnnc.passes.separate_outputs import separate_outputs
-from cnnc.passes.swap_pools import swap_pools
+from cnnc.passes.swap_pools import swap_pools, swap_trained_pools
 from cnnc.passes.training_mode import inference_mode, training_mode
 
 Pass = Callable[[Graph], Graph]
@@ -56,6 +58,11 @@ FUSION: tuple[Pass, ...] = (
     fuse_products,
     fuse_pools,
     fuse_back_to_back,
+    fuse_splits,
+    dead_code,
+    # Behind all that joins a kernel before it: an epilogue saves writing what it reads, a prologue at most a write and
+    # a read of what it computes. What is left are values that wait for sums, or that several kernels make together.
+    fuse_prologues,
     dead_code,
     separate_outputs,
     place_concats,  # last: it counts on what is an output, and what is one kernel
@@ -87,7 +94,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         training_mode,
         flatten_linear,
         pointwise_conv,
-        swap_pools,
+        swap_trained_pools,
         merge_siblings,
         attach_cross_entropy,
         pool_gradients,
@@ -99,7 +106,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         training_mode,
         flatten_linear,
         pointwise_conv,
-        swap_pools,
+        swap_trained_pools,
         merge_siblings,
         attach_output_gradient,
         pool_gradients,
@@ -117,12 +124,15 @@ OPTIONAL = (
     "pointwise_conv",
     "fold_batchnorm",
     "swap_pools",
+    "swap_trained_pools",
     "merge_siblings",
     "pool_gradients",
     "fuse_epilogues",
     "fuse_products",
     "fuse_pools",
     "fuse_back_to_back",
+    "fuse_splits",
+    "fuse_prologues",
     "place_concats",
 )
 Without = frozenset[str]  # names of passes left out
@@ -197,7 +207,7 @@ def arenas_of(model: Model) -> Arenas:
     stored = {spec.name: spec for name in read if (spec := spec_of(graph[name])) is not None}
     params = [stored.get(spec.name, spec) for spec in model.params()]
     return Arenas(
-        Arena(tuple(spec for spec in params if spec.trainable), read_together(swap_pools(pointwise_conv(graph)))),
+        Arena(tuple(spec for spec in params if spec.trainable), read_together(swap_trained_pools(pointwise_conv(graph)))),
         Arena(tuple(spec for spec in params if not spec.trainable)),
     )
 
