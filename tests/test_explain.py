@@ -14,7 +14,7 @@ from rich.console import Console
 from cnnc.cli import main
 from cnnc.codegen import generate
 from cnnc.codegen.context import logical_bytes
-from cnnc.codegen.launch import Launch, Pointer
+from cnnc.codegen.launch import Descriptor, Launch, Pointer
 from cnnc.frontend import load, read_source
 from cnnc.ir import ops
 from cnnc.ir.model import Model
@@ -97,13 +97,13 @@ def launches(model: Model, variant: str) -> Iterator[tuple[Schedule, Step, list[
 
 
 def pointed_bytes(step: Step, launch: Launch, buffers: dict[int, Buffer], n: int) -> int:
-    """Bytes of all buffers that a launch gets pointers to: each once, twice if it is read and written.
+    """Bytes of all buffers that a launch gets pointers or descriptors to: each once, twice if it is read and written.
 
     The buffer of a slice is the slice.
     """
     inner = {step.workspace, step.counters} if step.counters is not None else set()
     total = 0
-    for index in {argument.buffer for _, argument in launch.arguments if isinstance(argument, Pointer)}:
+    for index in {argument.buffer for _, argument in launch.arguments if isinstance(argument, Pointer | Descriptor)}:
         times = 1 + ((index in step.inputs and index in step.outputs) or index in inner)
         total += times * logical_bytes(buffers[index]).at(n)
     return total
