@@ -28,7 +28,9 @@ from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.fuse_back_to_back import fuse_back_to_back
 from cnnc.passes.fuse_pools import fuse_pools
 from cnnc.passes.fuse_products import fuse_products
+from cnnc.passes.fuse_reductions import fuse_reductions
 from cnnc.passes.fuse_splits import fuse_splits
+from cnnc.passes.fuse_windows import fuse_windows
 from cnnc.passes.fuse_prologues import fuse_prologues
 from cnnc.passes.lower_batchnorm import lower_batchnorm
 from cnnc.passes.merge_siblings import merge_siblings, read_together
@@ -59,6 +61,8 @@ FUSION: tuple[Pass, ...] = (
     fuse_pools,
     fuse_back_to_back,
     fuse_splits,
+    fuse_windows,
+    fuse_reductions,
     dead_code,
     # Behind all that joins a kernel before it: an epilogue saves writing what it reads, a prologue at most a write and
     # a read of what it computes. What is left are values that wait for sums, or that several kernels make together.
@@ -132,6 +136,8 @@ OPTIONAL = (
     "fuse_pools",
     "fuse_back_to_back",
     "fuse_splits",
+    "fuse_windows",
+    "fuse_reductions",
     "fuse_prologues",
     "place_concats",
 )

@@ -23,16 +23,15 @@ from cnnc.passes.pointwise_conv import pointwise_conv
 from cnnc.passes.pool_gradients import pool_gradients
 from cnnc.passes.rewrite import Rewriter
 from cnnc.passes.separate_outputs import separate_outputs
-from cnnc.passes.swap_pools import swap_pools
+from cnnc.passes.swap_pools import swap_pools, swap_trained_pools
+from cnnc.runtime.compare import canonical_output, relative_error
 from cnnc.runtime.device import open_device
 from cnnc.runtime.oracle import evaluate
 from cnnc.runtime.scalars import Scalars
 from cnnc.runtime.verify import (
     TRAINING_VARIANTS,
-    canonical_output,
     random_inputs,
     random_params,
-    relative_error,
     verify_model,
 )
 from cnnc.source import Source
@@ -45,6 +44,7 @@ ALONE = (
     pointwise_conv,
     fold_batchnorm,
     swap_pools,
+    swap_trained_pools,
     merge_siblings,
     pool_gradients,
     dead_code,
@@ -101,7 +101,7 @@ def test_every_prefix(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_passes_are_idempotent_where_they_should_be(seed):
     graph = meaning(random_model(seed), "vjp")
-    for one in (dead_code, pointwise_conv, swap_pools, pool_gradients, lower_batchnorm, separate_outputs):
+    for one in (dead_code, pointwise_conv, swap_trained_pools, pool_gradients, lower_batchnorm, separate_outputs):
         once = one(graph)
         twice = one(once)
         assert list(twice.walk()) == list(once.walk()), one.__name__

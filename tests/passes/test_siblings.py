@@ -183,7 +183,7 @@ def differing_ends() -> Graph:
 def test_values_gradients_and_statistics_stay(graph: Graph, variant: str) -> None:
     model = as_model(graph) if variant != "loss" else as_model(with_scores(graph))
     reference, optimised = meaning(model, variant), optimise(model, variant)
-    assert any(isinstance(node.op, ops.Split) for node in optimised.walk())
+    assert any("split" in node.op.name for node in optimised.walk())
     inputs, params = random_inputs(reference, SCALARS.n, 7), random_params(model, 7)
     want = evaluate(reference, inputs, params, scalars=SCALARS)
     got = evaluate(optimised, inputs, params, scalars=SCALARS)
