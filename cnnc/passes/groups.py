@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
+from cnnc.ir.types import TensorType
 from cnnc.passes.rewrite import Rewriter
 
 Users = Mapping[Value, list[tuple[Node, int]]]
@@ -52,6 +53,13 @@ def parts_of(node: Node) -> tuple[tuple[ops.Part, ...], tuple[int, ...], int]:
     count = len(node.operands)
     part = ops.Part(node.name, node.op, tuple(range(count)), node.layer)
     return (part,), tuple(range(count, count + len(node.types))), 0
+
+
+def main_of(graph: Graph, node: Node) -> tuple[ops.Part, tuple[TensorType, ...]]:
+    """The part that shapes a node's kernel, and the types of all values of that kernel by number."""
+    types = tuple(graph.type_of(value) for value in node.operands)
+    parts, _, main = parts_of(node)
+    return parts[main], node.op.value_types(types) if isinstance(node.op, ops.Fused) else (*types, *node.types)
 
 
 def fused_op(graph: Graph, group: Group) -> tuple[ops.Fused, tuple[Value, ...]]:

@@ -336,16 +336,28 @@ def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile
 
 def _with_room(tile: Tile, op: ops.Fused, operands: Types, dtype: str) -> Tile:
     """A product's tile that leaves registers for what needs some of its own for every element: a window's maximum or
-    sum, the tap where it was found, ten rounds of Philox."""
-    if any(isinstance(part.op, MATRIX_OPS) for part in op.parts[: op.main]):
-        # Two accumulators, and the addresses of two products' factors.
-        return replace(tile, warps=8)
-    leaving = [op.value_types(operands)[number].element for number in op.results]
-    heavy = any(isinstance(part.op, ops.Dropout) for part in op.parts) or Element.INDEX in leaving
+    sum, the tap where it was found, ten rounds of Philox, another product's factors."""
+    values = op.value_types(operands)
+    before = op.parts[: op.main]
+    if any(_is_window(part, values) for part in before):
+        # Every tap has loads of its own. Pipelined, they would take the shared memory of nine factors, and ptxas
+        # serialises wgmma behind them (C7515); other programs hide their latency.
+        return replace(tile, m=64, k=min(32, tile.k), warps=8, stages=1)
+    if any(isinstance(part.op, MATRIX_OPS) for part in before):
+        tile = replace(tile, warps=8)
+    heavy = any(isinstance(part.op, ops.Dropout) for part in op.parts)
+    heavy |= any(values[number].element is Element.INDEX for number in op.results)
     if not heavy and not any(isinstance(part.op, POOLS) for part in op.parts):
         return tile
     n = min(64, tile.n)
     return replace(tile, m=64 if heavy else tile.m, n=n, warps=8 if n == 64 or dtype == "float32" else 4)
+
+
+def _is_window(part: ops.Part, values: Types) -> bool:
+    """Whether a part looks at neighbouring pixels, channel by channel."""
+    return isinstance(part.op, POOLS) or (
+        len(part.operands) > 1 and ops.is_depthwise(part.op, values[part.operands[1]].shape)
+    )
 
 
 def _walking(tile: Tile, anchor: ops.Op, operands: Types, rows: int) -> Tile:
