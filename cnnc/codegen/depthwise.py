@@ -1,4 +1,4 @@
-"""Gradients of convolutions whose input channels each have filters of their own: no matrix, so tap by tap.
+"""Gradients of the weights of convolutions whose input channels each have filters of their own: tap by tap.
 
 Rows are pixels times images, columns channels of the result, as in a pool. Filter ``channel`` reads input
 channel ``channel // MULTIPLIER``; KRSC weights of one channel per group are ``[filter, tap]``.
@@ -8,12 +8,8 @@ from __future__ import annotations
 
 from cnnc.codegen.body import Body
 from cnnc.codegen.context import Context
-from cnnc.codegen.epilogue import chain_name, chain_text, finish
-from cnnc.codegen.kernel import Kernel
 from cnnc.codegen.place import Place
-from cnnc.codegen.pointwise import begin_tile, column_tiles
-from cnnc.codegen.pool import GRAD_TAP
-from cnnc.codegen.rows import Rows, operand
+from cnnc.codegen.rows import Rows
 from cnnc.codegen.rules_conv import declare_window
 from cnnc.codegen.splits import Share
 from cnnc.codegen.wgrad import begin_wgrad, end_wgrad
@@ -24,16 +20,6 @@ WINDOW_TAP = """\
 h = p * STRIDE_H - PAD_TOP + tap // S * DILATION_H
 w = q * STRIDE_W - PAD_LEFT + tap % S * DILATION_W
 inside = live & (h >= 0) & (h < H) & (w >= 0) & (w < W)"""
-
-DGRAD = """
-    dy_row = p.to(tl.int64) * dy_h + q.to(tl.int64) * dy_w + n.to(tl.int64) * dy_n
-    for copy in range(MULTIPLIER):
-        filter = channel * MULTIPLIER + copy
-        dy_at = dy + dy_row[:, None] + filter[None, :]
-        value = tl.load(dy_at, mask=inside[:, None] & channel_live[None, :], other=0.0).to(tl.float32)
-        tap_weight = tl.load(weight + filter.to(tl.int64) * (R * S) + tap, mask=channel_live, other=0.0).to(tl.float32)
-        acc += value * tap_weight[None, :]
-"""
 
 WGRAD_BEGIN = """
 pid = tl.program_id(0)
@@ -50,30 +36,6 @@ trips = ((ROWS + BM - 1) // BM + SPLITS - 1) // SPLITS
 def _source(multiplier: int) -> str:
     """The input channel of a filter, as text; without a division that would hide that addresses are contiguous."""
     return "channel" if multiplier == 1 else "channel // MULTIPLIER"
-
-
-def emit_depthwise_dgrad(context: Context) -> None:
-    """dx = the sum over taps, and over the filters of its channel, of dy times the weight."""
-    op = context.anchor
-    assert isinstance(op, ops.ConvDgrad)
-    dy, w = context.operands
-    summary = f"Gradient of a depthwise convolution with respect to its input.{chain_text(context, 1)}"
-    kernel = Kernel(chain_name(context, "depthwise_dgrad"), summary)
-    rows = Rows(op.image, "h", "w", "H", "W")
-    operand(kernel, "dy", dy)
-    kernel.pointer("weight", w)
-    begin_tile(context, kernel, rows, op.groups)
-    kernel.counts(P=dy.shape[0], Q=dy.shape[1])
-    declare_window(kernel, op.window)
-    kernel.constant(MULTIPLIER=w.shape[0] // op.groups)
-    kernel.write("acc = tl.full((BM, BN), 0.0, tl.float32)")
-    kernel.body.append("for tap in range(R * S):\n" + GRAD_TAP + DGRAD)
-    _end(context, kernel, rows, op.groups)
-
-
-def _end(context: Context, kernel: Kernel, rows: Rows, channels: int) -> None:
-    finish(context, kernel, rows, ["acc"])
-    context.add(kernel, rows.programs(context.tile.m, column_tiles(context, channels)))
 
 
 def emit_depthwise_wgrad(context: Context) -> None:

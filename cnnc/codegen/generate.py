@@ -14,18 +14,13 @@ from cnnc.codegen.channel import (
     emit_split,
 )
 from cnnc.codegen.context import Context
-from cnnc.codegen.depthwise import emit_depthwise_dgrad, emit_depthwise_wgrad
+from cnnc.codegen.depthwise import emit_depthwise_wgrad
 from cnnc.codegen.group import emit_group
 from cnnc.codegen.launch import Launch, LaunchTable, Module
 from cnnc.codegen.library import Library
 from cnnc.codegen.loss import emit_batch_mean, emit_cross_entropy
 from cnnc.codegen.lrn import emit_lrn, emit_lrn_grad
 from cnnc.codegen.pointwise import emit_flatten, emit_unflatten
-from cnnc.codegen.pool import (
-    emit_global_avg_pool_grad,
-    emit_max_pool_grad,
-    emit_sum_or_avg_pool_grad,
-)
 from cnnc.codegen.rowwise import emit_rbf, emit_rbf_grad, emit_softmax, emit_softmax_grad
 from cnnc.codegen.space import (
     emit_crop,
@@ -64,13 +59,13 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.Rbf: emit_rbf,
     ops.RbfGrad: emit_rbf_grad,
     ops.MaxPool: emit_group,
-    ops.MaxPoolGrad: emit_max_pool_grad,
+    ops.MaxPoolGrad: emit_group,
     ops.AvgPool: emit_group,
-    ops.AvgPoolGrad: emit_sum_or_avg_pool_grad,
+    ops.AvgPoolGrad: emit_group,
     ops.SumPool: emit_group,
-    ops.SumPoolGrad: emit_sum_or_avg_pool_grad,
+    ops.SumPoolGrad: emit_group,
     ops.GlobalAvgPool: emit_group,
-    ops.GlobalAvgPoolGrad: emit_global_avg_pool_grad,
+    ops.GlobalAvgPoolGrad: emit_group,
     ops.ZeroPad: emit_zero_pad,
     ops.Crop: emit_crop,
     ops.PadShortcut: emit_pad_shortcut,
@@ -122,12 +117,8 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.CastArena: emit_cast_arena,
 }
 
-# The same where each channel is filtered on its own.
-DEPTHWISE: Mapping[type[ops.Op], Callable[[Context], None]] = {
-    ops.Conv: emit_group,
-    ops.ConvDgrad: emit_depthwise_dgrad,
-    ops.ConvWgrad: emit_depthwise_wgrad,
-}
+# Those that differ where each channel is filtered on its own.
+DEPTHWISE: Mapping[type[ops.Op], Callable[[Context], None]] = {ops.ConvWgrad: emit_depthwise_wgrad}
 
 
 def generate(plan: Plan) -> Module:

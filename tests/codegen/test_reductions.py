@@ -34,7 +34,7 @@ def weight(*shape: int) -> TensorType:
     return TensorType(shape, False)
 
 
-INDEX = TensorType((3, 6, 7), True, Element.INDEX)
+INDEX = TensorType((3, 5, 7), True, Element.INDEX)
 CONV = (ops.Conv(SAME), (batched(5, 4, 7), weight(11, 3, 3, 7)))
 # What makes the value that is summed. Channels are prime; images odd, or a single pixel.
 ANCHORS: dict[str, tuple[Op, tuple[TensorType, ...]]] = {
@@ -50,14 +50,17 @@ ANCHORS: dict[str, tuple[Op, tuple[TensorType, ...]]] = {
     "dgrad_strided": (ops.ConvDgrad(STRIDED, (7, 6)), (batched(4, 3, 37), weight(37, 3, 3, 5))),
     "dgrad_sparse": (ops.ConvDgrad(SPARSE, (5, 4)), (batched(3, 2, 37), weight(37, 1, 1, 5))),
     "dgrad_of_one_pixel": (ops.ConvDgrad(STRIDED, (1, 1)), (batched(1, 1, 37), weight(37, 3, 3, 5))),
-    "dgrad_grouped": (ops.ConvDgrad(SAME, 3), (batched(4, 3, 21), weight(21, 3, 3, 5))),
+    "dgrad_grouped": (ops.ConvDgrad(SAME, (4, 3), 3), (batched(4, 3, 21), weight(21, 3, 3, 5))),
+    "dgrad_depthwise": (ops.ConvDgrad(STRIDED, (7, 6), 5), (batched(4, 3, 10), weight(10, 3, 3, 1))),
     "add": (ops.Add(), (batched(4, 3, 5), batched(4, 3, 5))),
     "relu_grad": (ops.ActivationGrad("relu"), (batched(4, 3, 5), batched(4, 3, 5))),
     "max_pool": (ops.MaxPool(POOL), (batched(6, 5, 7),)),
     "avg_pool": (ops.AvgPool(POOL), (batched(6, 5, 7),)),
+    "max_pool_grad": (ops.MaxPoolGrad(POOL, (6, 5)), (batched(3, 5, 7), INDEX)),
+    "avg_pool_grad": (ops.AvgPoolGrad(POOL, (6, 5)), (batched(3, 5, 7),)),
+    "global_avg_pool_grad": (ops.GlobalAvgPoolGrad((3, 4)), (batched(7),)),
     "global_avg_pool": (ops.GlobalAvgPool(), (batched(6, 5, 7),)),
 }
-ANCHORS["dgrad_grouped"] = (ops.ConvDgrad(SAME, (4, 3), 3), (batched(4, 3, 21), weight(21, 3, 3, 5)))
 
 
 def with_stats(anchor: Op, types: tuple[TensorType, ...], *, leaves: bool = True) -> tuple[Fused, list[TensorType]]:
@@ -101,6 +104,9 @@ def drawn(types: list[TensorType], n: int) -> list[Operand]:
     rng = np.random.default_rng(3)
     operands = []
     for kind in types:
+        if kind.element is Element.INDEX:
+            operands.append(Operand(rng.integers(0, POOL.taps, (n, *kind.shape)).astype(np.uint8), True, kind.element))
+            continue
         values = rng.standard_normal((n, *kind.shape) if kind.batched else kind.shape)
         values = np.abs(values) + 0.1 if not kind.batched and len(kind.shape) == 1 else values / np.sqrt(5)
         operands.append(Operand(values.astype(np.float32), kind.batched, kind.element))
@@ -108,7 +114,11 @@ def drawn(types: list[TensorType], n: int) -> list[Operand]:
 
 
 def expected_of(op: Op, operands: list[Operand], n: int) -> list[np.ndarray[Any, Any]]:
-    return list(evaluate_op(op, [item.array.astype(np.float64) for item in operands], Scalars(n)))
+    return list(evaluate_op(op, [exact(item.array) for item in operands], Scalars(n)))
+
+
+def exact(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
 def split(op: Fused, types: list[TensorType], n: int, splits: int, target: str = "interpret", **sizes: int) -> Tile:

@@ -1,0 +1,130 @@
+"""Sums over rows in the kernels that make what they sum.
+
+Batch norm's statistics run where their image is made, with what the running ones become; its gradient's reductions, and
+the sums that are biases' gradients, where the gradient is made. The image is then not read again, and several sums of
+one image are one kernel. Where no kernel can take a sum, those of one image still share a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from cnnc.ir import ops
+from cnnc.ir.graph import Graph, Node, Value
+from cnnc.ir.types import TensorType
+from cnnc.passes.groups import Group, anchor_of, parts_of, regrouped
+from cnnc.passes.rewrite import Rewriter
+from cnnc.passes.tiles import ROW_SUMS, tile_shape
+
+# Kernels of tiles of rows and channels, whose programs can walk over rows.
+WALKING: tuple[type[ops.Op], ...] = (
+    ops.Conv,
+    ops.ConvDgrad,
+    ops.Linear,
+    ops.LinearDgrad,
+    ops.MaxPool,
+    ops.MaxPoolGrad,
+    ops.AvgPool,
+    ops.AvgPoolGrad,
+    ops.SumPool,
+    ops.SumPoolGrad,
+    ops.GlobalAvgPool,
+    ops.GlobalAvgPoolGrad,
+    ops.BatchNorm,
+    ops.BatchNormInputGrad,
+    ops.BiasAdd,
+    ops.PositionBias,
+    ops.Activation,
+    ops.ActivationGrad,
+    ops.PRelu,
+    ops.PReluGrad,
+    ops.PReluSlopeGrad,
+    ops.Identity,
+    ops.Scale,
+    ops.ChannelScale,
+    ops.Mul,
+    ops.Add,
+    ops.Dropout,
+    *ROW_SUMS,
+)
+
+
+def fuse_reductions(graph: Graph) -> Graph:
+    """Each sum over rows joins the kernel that makes its operand, or else the first one that sums the same value."""
+    rewriter = Rewriter(graph)
+    hosts: dict[str, str] = {}  # of each node that joins another's kernel, the name of that one
+    for node in graph.walk():
+        host = _host(rewriter, node, hosts)
+        if host is not None:
+            hosts[node.name] = host
+    members: dict[str, list[Node]] = {}
+    for name, host in hosts.items():
+        members.setdefault(host, [graph[host]]).append(graph[name])
+    groups = [Group(tuple(nodes), host, tuple(_leaving(rewriter, nodes))) for host, nodes in members.items()]
+    return regrouped(graph, groups) if groups else graph
+
+
+def refusal(graph: Graph, node: Node) -> str | None:
+    """Why a sum over rows does not join the kernel of its operand; None if it does."""
+    value = node.operands[0]
+    host = graph[value.node]
+    if not isinstance(anchor_of(host.op), WALKING):
+        return f"the programs of {host.name} do not walk over rows"
+    types = tuple(graph.type_of(operand) for operand in host.operands)
+    parts, results, main = parts_of(host)
+    made = _maker(parts, types, results[value.index])
+    if made is None or made < main or graph.type_of(value).shape != tile_shape(host.op, types):
+        return f"{value} is no tile of {host.name}"
+    if isinstance(parts[made].op, ops.Split):
+        return f"{value} is a part of the tile of {host.name}"
+    return _late(graph, node, host.name)
+
+
+def _host(rewriter: Rewriter, node: Node, hosts: Mapping[str, str]) -> str | None:
+    """The kernel that a node joins."""
+    graph = rewriter.old
+    if isinstance(node.op, ops.BatchNormUpdate):
+        source = node.operands[2].node
+        host = hosts.get(source, source)
+        follows = isinstance(graph[source].op, ops.BatchNormStats) and node.operands[3].node == source
+        return host if follows and _late(graph, node, host, source) is None else None
+    if type(node.op) not in ROW_SUMS:
+        return None
+    if refusal(graph, node) is None:
+        return node.operands[0].node
+    others = (user for user, slot in rewriter.users[node.operands[0]] if slot == 0 and type(user.op) in ROW_SUMS)
+    first = min(others, key=lambda user: graph.position(user.name))
+    together = first.name != node.name and first.name not in hosts and _late(graph, node, first.name) is None
+    return first.name if together else None
+
+
+def _late(graph: Graph, node: Node, host: str, *inside: str) -> str | None:
+    """The reason if a node reads what may not be there when its host runs.
+
+    All that a kernel reads is older than its host: so kernels can't wait for each other.
+    """
+    for value in node.operands:
+        given = value.node in (host, *inside) or isinstance(graph[value.node].op, ops.LEAVES)
+        if not given and graph.position(value.node) > graph.position(host):
+            return f"{node.name} reads {value}, which is younger than {host}"
+    return None
+
+
+def _maker(parts: tuple[ops.Part, ...], types: tuple[TensorType, ...], number: int) -> int | None:
+    """The place of the part that makes a value of a body; None for an operand."""
+    values = list(types)
+    for place, part in enumerate(parts):
+        values.extend(part.op.infer(*(values[i] for i in part.operands)))
+        if len(types) <= number < len(values):
+            return place
+    return None
+
+
+def _leaving(rewriter: Rewriter, nodes: Sequence[Node]) -> Iterator[Value]:
+    """Values that are outputs, or that others than the group's own nodes read."""
+    inside = {node.name for node in nodes}
+    for node in nodes:
+        for value in map(node.value, range(len(node.types))):
+            read = any(user.name not in inside for user, _ in rewriter.users.get(value, ()))
+            if read or value in rewriter.outputs:
+                yield value
