@@ -28,10 +28,10 @@ from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.fuse_back_to_back import fuse_back_to_back
 from cnnc.passes.fuse_pools import fuse_pools
 from cnnc.passes.fuse_products import fuse_products
+from cnnc.passes.fuse_prologues import fuse_prologues
 from cnnc.passes.fuse_reductions import fuse_reductions
 from cnnc.passes.fuse_splits import fuse_splits
 from cnnc.passes.fuse_windows import fuse_windows
-from cnnc.passes.fuse_prologues import fuse_prologues
 from cnnc.passes.lower_batchnorm import lower_batchnorm
 from cnnc.passes.merge_siblings import merge_siblings, read_together
 from cnnc.passes.place_concats import place_concats
@@ -212,8 +212,9 @@ def arenas_of(model: Model) -> Arenas:
     read = {value.node for node in graph.walk() for value in node.operands}
     stored = {spec.name: spec for name in read if (spec := spec_of(graph[name])) is not None}
     params = [stored.get(spec.name, spec) for spec in model.params()]
+    together = read_together(swap_trained_pools(pointwise_conv(graph)))
     return Arenas(
-        Arena(tuple(spec for spec in params if spec.trainable), read_together(swap_trained_pools(pointwise_conv(graph)))),
+        Arena(tuple(spec for spec in params if spec.trainable), together),
         Arena(tuple(spec for spec in params if not spec.trainable)),
     )
 
