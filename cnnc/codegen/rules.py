@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from cnnc.codegen import rules_descriptor
 from cnnc.codegen.body import Body, Rule
 from cnnc.codegen.place import Place
+from cnnc.codegen.rules_channel import lrn
 from cnnc.codegen.rules_conv import conv, conv_dgrad
 from cnnc.codegen.rules_linear import linear
 from cnnc.codegen.rules_pointwise import POINTWISE
@@ -48,6 +49,7 @@ RULES: Mapping[type[Op], Rule] = {
     ops.ConvDgrad: _conv_dgrad,
     ops.Linear: LINEAR,
     ops.LinearDgrad: LINEAR,
+    ops.Lrn: lrn,
     ops.MaxPool: max_pool,
     ops.AvgPool: sum_or_avg_pool,
     ops.SumPool: sum_or_avg_pool,

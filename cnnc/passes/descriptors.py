@@ -1,7 +1,7 @@
-"""Which products load their factors in blocks, through tensor descriptors, and in what tiles.
+"""Which products load their factors in blocks, through tensor descriptors.
 
 On targets whose matrix units read shared memory, for layouts in which a block is a box: ``[H, W, N, C]`` images
-and ``[N, C]`` vectors. Everything else goes through pointers. No GPU has measured the tiles.
+and ``[N, C]`` vectors. Everything else goes through pointers.
 """
 
 from __future__ import annotations
@@ -9,34 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cnnc.ir import ops
-from cnnc.ir.plan import Buffer, Tile
+from cnnc.ir.plan import Buffer
 from cnnc.ir.types import TensorType
 
 TARGETS = ("sm_90", "sm_100")
 DTYPES = ("bfloat16", "float16")
 LEAST = 64  # images, channels and filters below which a block would be mostly empty
 ALIGN_BYTES = 16  # of a descriptor's address and strides
-MULTIPROCESSORS = 132  # of an H100 or H200; smaller chips only get more programs than they need
 
 WINDOWED = (ops.Conv, ops.ConvDgrad, ops.ConvWgrad)
 WGRADS = (ops.ConvWgrad, ops.LinearWgrad)
 PRODUCTS = (*WINDOWED, ops.Linear, ops.LinearDgrad, ops.LinearWgrad)
-# Parts that look at other pixels than the tile's, element by element.
-SCATTERED = (ops.MaxPool, ops.AvgPool, ops.SumPool, ops.GlobalAvgPool)
-# Parts with registers of their own for every element of the tile.
-HEAVY = (ops.Dropout,)
-
-# Tiles that compile without spills, and how much of the matrix units' speed each is thought to reach.
-TILES = (
-    (Tile(128, 256, 64, warps=8, stages=3, descriptors=True), 1.0),
-    (Tile(256, 128, 64, warps=8, stages=3, descriptors=True), 1.0),
-    (Tile(128, 128, 64, warps=8, stages=4, descriptors=True), 0.9),
-    (Tile(64, 256, 64, warps=4, stages=4, descriptors=True), 0.85),
-    (Tile(128, 64, 64, warps=4, stages=4, descriptors=True), 0.75),
-    (Tile(64, 128, 64, warps=4, stages=4, descriptors=True), 0.75),
-    (Tile(64, 64, 64, warps=4, stages=4, descriptors=True), 0.55),
-)
-WIDEST_BUSY = 128 * 128  # elements of a tile that an epilogue adds tiles or sums to
+# Parts that look at other pixels or channels than their own, element by element.
+SCATTERED = (ops.MaxPool, ops.AvgPool, ops.SumPool, ops.GlobalAvgPool, ops.Lrn)
 
 
 def describable(buffer: Buffer) -> bool:
@@ -79,33 +64,7 @@ def _fits(part: ops.Part, inputs: Sequence[Buffer], values: Sequence[TensorType]
     return weighs and lies and min(counts) >= LEAST
 
 
-def wgrad_tile(filters: int, channels: int) -> Tile:
-    """The tile of a weight's gradient, of so many filters and channels of one tap; it sums 64 images at a time."""
-    m, n = (128 if count > LEAST else LEAST for count in (filters, channels))
-    return Tile(m, n, 64, warps=8 if m * n > 128 * 64 else 4, stages=4, descriptors=True)
-
-
 def is_pixelwise(op: ops.Op) -> bool:
     """Whether a tile's rows are images at one pixel, because some product looks through a window."""
     parts = op.parts if isinstance(op, ops.Fused) else (ops.Part("", op, ()),)
     return any(isinstance(part.op, WINDOWED) for part in parts)
-
-
-def product_tile(op: ops.Op, pixels: int, n: int, columns: int) -> Tile:
-    """The tile that takes the least time for ``pixels * n`` rows: whole rounds of programs at its speed."""
-    parts = op.parts if isinstance(op, ops.Fused) else ()
-    products = sum(isinstance(part.op, PRODUCTS) for part in parts)
-    batched = sum(len(part.operands) > 1 for part in parts) - products
-    widest = 256 * 128
-    if any(isinstance(part.op, HEAVY) for part in parts):
-        widest = 64 * 64
-    elif batched or products > 1:
-        widest = WIDEST_BUSY
-
-    def cost(candidate: tuple[Tile, float]) -> float:
-        tile, speed = candidate
-        rows = pixels * -(-n // tile.m) if is_pixelwise(op) else -(-pixels * n // tile.m)
-        rounds = -(-rows * -(-columns // tile.n) // MULTIPROCESSORS)
-        return rounds * tile.m * tile.n / speed
-
-    return min((found for found in TILES if found[0].m * found[0].n <= widest), key=cost)[0]

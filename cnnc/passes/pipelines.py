@@ -26,6 +26,7 @@ from cnnc.passes.flatten_linear import flatten_linear
 from cnnc.passes.fold_batchnorm import fold_batchnorm
 from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.fuse_back_to_back import fuse_back_to_back
+from cnnc.passes.fuse_lrn import fuse_lrn
 from cnnc.passes.fuse_pools import fuse_pools
 from cnnc.passes.fuse_products import fuse_products
 from cnnc.passes.fuse_prologues import fuse_prologues
@@ -59,6 +60,7 @@ FUSION: tuple[Pass, ...] = (
     fuse_epilogues,
     fuse_products,
     fuse_pools,
+    fuse_lrn,
     fuse_back_to_back,
     fuse_splits,
     fuse_windows,
@@ -134,6 +136,7 @@ OPTIONAL = (
     "fuse_epilogues",
     "fuse_products",
     "fuse_pools",
+    "fuse_lrn",
     "fuse_back_to_back",
     "fuse_splits",
     "fuse_windows",

@@ -14,7 +14,7 @@ from cnnc.ir import ops
 from cnnc.ir.plan import ALIGN_BYTES, Buffer, Tile
 from cnnc.ir.size import Size
 from cnnc.ir.types import Element, TensorType
-from cnnc.passes.descriptors import MULTIPROCESSORS, product_tile, wgrad_tile
+from cnnc.passes.descriptor_tiles import MULTIPROCESSORS, product_tile, wgrad_tile
 
 Types = tuple[TensorType, ...]
 
@@ -133,26 +133,43 @@ def choose_tile(
     """
     anchor, read, made = anchor_of(op, operands, results)
     if described:
-        return _described_tile(op, operands, product_of(anchor, read, made, n), n)
+        product = product_of(anchor, read, made, n)
+        return _described_tile(op, operands, replace(product, aligned=product.aligned and aligned), n)
     rows = math.prod(tile_shape(op, operands)[:-1]) * n if isinstance(op, ops.Fused) else None
     tile = _anchor_tile(anchor, read, made, n, target, dtype, aligned, rows)
     if tile is None or not isinstance(op, ops.Fused) or rows is None or target == INTERPRET:
         return tile
+    if holds_pixels(op):
+        return _whole_pixels(tile, anchor, tile_shape(op, operands)[-1])
     if isinstance(anchor, MATRIX_OPS):
         tile = _with_room(tile, op, operands, dtype)
+        if _computes_factors(op, len(operands)):
+            tile = _with_factors(tile, target)
     if _sums(op) and type(anchor) not in ROW_SUMS:
         tile = _walking(tile, anchor, read, rows)
     return tile
+
+
+def holds_pixels(op: ops.Op) -> bool:
+    """Whether a kernel's tile must hold all channels of its pixels, for a part that looks at a channel's neighbours."""
+    return isinstance(op, ops.Fused) and any(isinstance(part.op, ops.Lrn) for part in op.parts[op.main + 1 :])
+
+
+def _whole_pixels(tile: Tile, anchor: ops.Op, channels: int) -> Tile:
+    n = max(16, power_of_two(channels))
+    if isinstance(anchor, MATRIX_OPS):
+        return replace(tile, m=64, n=n, k=min(32, tile.k), warps=8)
+    return replace(tile, m=max(1, 2048 // n), n=n)
 
 
 def _described_tile(op: ops.Op, operands: Types, product: Product, n: int) -> Tile:
     """The tile of a product whose factors come in blocks, and among how many programs its sums are split."""
     anchor, read, _ = anchor_of(op, operands, op.infer(*operands))
     if isinstance(anchor, WGRADS):
-        tile = wgrad_tile(product.rows, product.unit)
+        tile = wgrad_tile(op, operands, product.rows, product.unit, aligned=product.aligned)
         return replace(tile, splits=_splits(wgrad_programs(anchor, read, tile), product.depth, 8 * tile.k))
     pixels = math.prod(tile_shape(op, operands)[:-1])
-    tile = product_tile(op, pixels, n, product.columns)
+    tile = product_tile(op, operands, pixels, n, product.columns, aligned=product.aligned)
     if not _sums(op):
         return tile
     columns = -(-product.columns // tile.n)
@@ -351,6 +368,17 @@ def _with_room(tile: Tile, op: ops.Fused, operands: Types, dtype: str) -> Tile:
         return tile
     n = min(64, tile.n)
     return replace(tile, m=64 if heavy else tile.m, n=n, warps=8 if n == 64 or dtype == "float32" else 4)
+
+
+def _computes_factors(op: ops.Fused, operands: int) -> bool:
+    """Whether an image that the main part multiplies is computed on the way."""
+    part = op.parts[op.main]
+    return max(part.operands[:2] if isinstance(part.op, WGRADS) else part.operands[:1]) >= operands
+
+
+def _with_factors(tile: Tile, target: str) -> Tile:
+    """A tile whose factors are computed in registers: more threads share them; AMD's have fewer."""
+    return replace(tile, m=min(64, tile.m) if target.startswith("gfx") else tile.m, warps=8)
 
 
 def _is_window(part: ops.Part, values: Types) -> bool:

@@ -162,7 +162,7 @@ class _Issue:
             return math.prod(-(-k // s) for k, s in zip(op.window.extent, op.window.stride, strict=True))
         if isinstance(op, ops.GlobalAvgPool):
             return math.prod(kind.shape[:2])
-        if isinstance(op, ops.Lrn):
+        if isinstance(op, ops.Lrn) and part.operands[slot] < len(self.step.inputs):  # else it is in registers
             return op.n + 1
         if isinstance(op, ops.LrnGrad):
             return op.n if slot == 0 else op.n * (op.n + 1) + 1
