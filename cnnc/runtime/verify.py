@@ -131,10 +131,10 @@ class _Check:
         # What the step reads is what the oracle gets: rounding an operand is not the step's error.
         operands = [_exact(self.device.read(schedule.buffers[slot], blocks, self.scalars.n)) for slot in step.inputs]
         wanted = evaluate_op(node.op, operands, self.scalars)
-        floor = _cancellation_floor(node.op, operands, self.scalars)
+        floors = _cancellation_floors(node.op, operands, len(wanted), self.scalars)
         executor.run(schedule, [step], blocks, self.scalars)
         worst = 0.0
-        for output, want in zip(step.outputs, wanted, strict=True):
+        for output, want, floor in zip(step.outputs, wanted, floors, strict=True):
             if output is not None:
                 got = self.device.read(schedule.buffers[output], blocks, self.scalars.n)
                 worst = max(worst, relative_error(got, want, floor))
@@ -151,19 +151,28 @@ def _exact(array: Array) -> Array:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def _cancellation_floor(op: ops.Op, operands: list[Array], scalars: Scalars) -> float:
-    """A floor for the norm of a sum whose terms may cancel, as a bias's gradient does before a batch norm.
+def _cancellation_floors(op: ops.Op, operands: list[Array], results: int, scalars: Scalars) -> list[float]:
+    """For each result a floor for its norm: of a sum whose terms may cancel, as a bias's gradient does before a batch
+    norm.
 
     Rounding errors are proportional to the terms, not to what is left of them: a hundredth of the
     same sum over absolute values.
     """
+    if isinstance(op, ops.Fused):
+        values, floors = list(operands), [0.0] * len(operands)
+        for part in op.parts:
+            read = [values[number] for number in part.operands]
+            made = evaluate_op(part.op, read, scalars)
+            floors.extend(_cancellation_floors(part.op, read, len(made), scalars))
+            values.extend(made)
+        return [floors[number] for number in op.results]
     if not isinstance(op, SUMS):
-        return 0.0
+        return [0.0] * results
     if isinstance(op, ops.BatchNormReduce):
         dy, x, mean, var = operands
         operands = [dy, x - mean, np.zeros_like(mean), var]
     sums = evaluate_op(op, [np.abs(operand) for operand in operands], scalars)
-    return CANCELLATION * max(float(np.linalg.norm(one)) for one in sums)
+    return [CANCELLATION * max(float(np.linalg.norm(one)) for one in sums)] * results
 
 
 def _blocks(device: Device, plan: Plan, schedule: Schedule, n: int) -> dict[Key, Any]:

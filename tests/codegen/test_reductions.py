@@ -121,11 +121,13 @@ def exact(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 
-def split(op: Fused, types: list[TensorType], n: int, splits: int, target: str = "interpret", **sizes: int) -> Tile:
+def split(
+    op: Fused, types: list[TensorType], n: int, splits: int, target: str = "interpret", m: int | None = None
+) -> Tile:
     """The tile that a step would get, with more or fewer programs and rows."""
     tile = choose_tile(op, tuple(types), op.infer(*types), n, target, "float32")
     assert tile is not None
-    return replace(tile, splits=splits, **sizes)
+    return replace(tile, splits=splits, m=m or tile.m)
 
 
 def check(op: Fused, types: list[TensorType], n: int, tile: Tile | None, device: str, **options: Any) -> None:
