@@ -45,6 +45,7 @@ POOLS = (ops.MaxPool, ops.AvgPool, ops.SumPool)
 # Parts whose results are no tile of the kernel: sums over its rows, or slices of what the part before them gives.
 NO_TILE = (*ROW_SUMS, ops.BatchNormUpdate, ops.Split)
 WITHOUT_TILE = (
+    ops.BatchNormCorrection,
     ops.SgdUpdate,
     ops.CastArena,
     ops.BatchMean,
@@ -142,7 +143,7 @@ def choose_tile(
     if holds_pixels(op):
         return _whole_pixels(tile, anchor, tile_shape(op, operands)[-1])
     if isinstance(anchor, MATRIX_OPS):
-        tile = _with_room(tile, op, operands, dtype)
+        tile = _with_room(tile, op, operands, aligned)
         if _computes_factors(op, len(operands)):
             tile = _with_factors(tile, target)
     if _sums(op) and type(anchor) not in ROW_SUMS:
@@ -351,7 +352,7 @@ def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile
     return Tile(m, n, k, warps=8 if m * n > 8192 else 4, stages=4 if single else 3)
 
 
-def _with_room(tile: Tile, op: ops.Fused, operands: Types, dtype: str) -> Tile:
+def _with_room(tile: Tile, op: ops.Fused, operands: Types, aligned: bool) -> Tile:
     """A product's tile that leaves registers for what needs some of its own for every element: a window's maximum or
     sum, the tap where it was found, ten rounds of Philox, another product's factors."""
     values = op.value_types(operands)
@@ -359,15 +360,16 @@ def _with_room(tile: Tile, op: ops.Fused, operands: Types, dtype: str) -> Tile:
     if any(_is_window(part, values) for part in before):
         # Every tap has loads of its own. Pipelined, they would take the shared memory of nine factors, and ptxas
         # serialises wgmma behind them (C7515); other programs hide their latency.
-        return replace(tile, m=64, k=min(32, tile.k), warps=8, stages=1)
+        factor = values[op.parts[op.main].operands[0]]
+        vectors = aligned and factor.shape[-1] % ALIGNED == 0
+        return replace(tile, m=64, k=min(32 if vectors else 16, tile.k), warps=8, stages=1)
     if any(isinstance(part.op, MATRIX_OPS) for part in before):
         tile = replace(tile, warps=8)
     heavy = any(isinstance(part.op, ops.Dropout) for part in op.parts)
     heavy |= any(values[number].element is Element.INDEX for number in op.results)
     if not heavy and not any(isinstance(part.op, POOLS) for part in op.parts):
         return tile
-    n = min(64, tile.n)
-    return replace(tile, m=64 if heavy else tile.m, n=n, warps=8 if n == 64 or dtype == "float32" else 4)
+    return replace(tile, m=64 if heavy else tile.m, n=min(64, tile.n), warps=8)
 
 
 def _computes_factors(op: ops.Fused, operands: int) -> bool:
@@ -378,7 +380,9 @@ def _computes_factors(op: ops.Fused, operands: int) -> bool:
 
 def _with_factors(tile: Tile, target: str) -> Tile:
     """A tile whose factors are computed in registers: more threads share them; AMD's have fewer."""
-    return replace(tile, m=min(64, tile.m) if target.startswith("gfx") else tile.m, warps=8)
+    if target.startswith("gfx"):
+        tile = replace(tile, m=min(64, tile.m), n=min(64, tile.n))
+    return replace(tile, warps=8)
 
 
 def _is_window(part: ops.Part, values: Types) -> bool:
