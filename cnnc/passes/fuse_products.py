@@ -56,7 +56,7 @@ def refusal(rewriter: Rewriter, node: Node, value: Value) -> str | None:
             return f"{name} has {anchor.groups} groups"
     if len(producer.types) > 1 or rewriter.single_user(value) is None:
         return f"{value} has other users or is an output"
-    if not _is_term(node, value):
+    if not is_term(node, value):
         return f"{node.name} does not add {value} to its product"
     other = next((part.op for part in parts_of(producer)[0] if not isinstance(part.op, (*PRODUCTS, *ADDED))), None)
     if other is not None:
@@ -64,7 +64,7 @@ def refusal(rewriter: Rewriter, node: Node, value: Value) -> str | None:
     return _other_pixels(anchors)
 
 
-def _is_term(node: Node, value: Value) -> bool:
+def is_term(node: Node, value: Value) -> bool:
     """Whether a kernel reads an operand in a sum, and there alone."""
     number = node.operands.index(value)
     readers = [part for part in parts_of(node)[0] for i in part.operands if i == number]

@@ -17,6 +17,7 @@ from cnnc.passes.rewrite import Rewriter
 from cnnc.passes.roofline import Roofline
 
 POOLS = (ops.MaxPool, ops.AvgPool, ops.SumPool)
+PRODUCTS = (ops.Conv, ops.Linear)
 BLOCK = 128  # filters whose products one program computes
 LOADED_PER_SECOND = 1.5e13  # bytes out of the caches, all multiprocessors together; half of what their ports could
 
@@ -65,7 +66,7 @@ def _reason_against(graph: Graph, node: Node, reader: Node, slot: int) -> str | 
     """Why a reader of a window is no product that computes it in its loop."""
     parts, _, main = parts_of(reader)
     product = parts[main].op
-    if not isinstance(product, ops.Linear | ops.Conv):
+    if not isinstance(product, PRODUCTS):
         return f"{reader.name} is no product"
     if isinstance(product, ops.Conv) and product.groups > 1:
         return f"{reader.name} has {product.groups} groups"
@@ -73,7 +74,9 @@ def _reason_against(graph: Graph, node: Node, reader: Node, slot: int) -> str | 
         return f"{reader.name} would compute it for each of its {product.window.taps} taps"
     if any(i == slot for part in parts[main + 1 :] for i in part.operands) or slot in parts[main].operands[1:]:
         return f"{reader.name} reads it beside its factor"
-    if any(isinstance(part.op, (*POOLS, ops.Conv, ops.Linear)) for part in parts[:main]):
+    if any(isinstance(part.op, POOLS) for part in parts[main + 1 :]):
+        return f"{reader.name} makes its product again for each window of a pool"
+    if any(isinstance(part.op, (*POOLS, *PRODUCTS)) for part in parts[:main]):
         return f"{reader.name} computes a factor already"
     return None
 

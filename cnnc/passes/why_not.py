@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value, finish, rebuild
-from cnnc.passes import fuse_back_to_back, fuse_pools, fuse_prologues
+from cnnc.passes import (
+    fuse_back_to_back,
+    fuse_lrn,
+    fuse_pools,
+    fuse_products,
+    fuse_prologues,
+    fuse_splits,
+    fuse_windows,
+)
 from cnnc.passes.drafts import Drafts
 from cnnc.passes.fuse import follower_of
 from cnnc.passes.groups import anchor_of, parts_of
@@ -63,6 +71,14 @@ class WhyNot:
             anchor = anchor_of(user.op)
             if isinstance(anchor, fuse_pools.POOLS):
                 return self._asked("fuse_pools", fuse_pools.refusal(self._fused, self._roofline, user))
+            if isinstance(anchor, ops.Lrn):
+                return self._asked("fuse_lrn", fuse_lrn.refusal(self._fused, user))
+            if isinstance(anchor, ops.Split):
+                return self._asked("fuse_splits", fuse_splits.refusal(self._fused, self._roofline, user))
+            if isinstance(anchor, fuse_products.PRODUCTS) and fuse_products.is_term(user, node.value()):
+                return self._asked("fuse_products", fuse_products.refusal(self._fused, user, node.value()))
+            if isinstance(anchor, fuse_windows.PRODUCTS) and fuse_windows.is_window(self._graph, node):
+                return self._asked("fuse_windows", fuse_windows.refusal(self._fused, self._roofline, node))
             if isinstance(anchor, ops.Linear) and _is_left_factor(user, node.value()):
                 reason = fuse_back_to_back.refusal(self._graph, self._fused.users, node, user)
                 return self._asked(

@@ -10,6 +10,7 @@ from cnnc.ir.verify import verify
 from cnnc.ir.window import Window
 from cnnc.passes.dead_code import dead_code
 from cnnc.passes.fuse import fuse_epilogues
+from cnnc.passes.fuse_pools import fuse_pools
 from cnnc.passes.fuse_windows import fuse_windows, refusal
 from cnnc.passes.pipelines import meaning, optimise
 from cnnc.passes.pointwise_conv import pointwise_conv
@@ -114,6 +115,14 @@ def test_readers_that_are_no_pointwise_products() -> None:
     net.op("pool", POOLS[0])
     net.op("again", POOLS[0])
     assert reason(net.done()) == "again is no product"
+
+
+def test_a_product_that_is_pooled_itself() -> None:
+    net = pooled(POOLS[0])
+    net.op("behind", ops.MaxPool(Window((2, 2), (2, 2))))
+    graph = fuse_pools(fused(net.done()))
+    found = refusal(Rewriter(graph), Roofline(graph), graph["pool"])
+    assert found == "behind makes its product again for each window of a pool"
 
 
 def test_who_else_reads_it_keeps_it() -> None:
