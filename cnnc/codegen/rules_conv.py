@@ -12,6 +12,7 @@ from dataclasses import replace
 from cnnc.codegen.body import Body
 from cnnc.codegen.kernel import Kernel
 from cnnc.codegen.place import Place
+from cnnc.codegen.products import Product
 from cnnc.codegen.rows import Rows
 from cnnc.codegen.template import instantiate
 from cnnc.ir import ops
@@ -42,7 +43,7 @@ a_mask = inside[:, None] & c_live[None, :]
 
 FPROP_WEIGHT = """
 w_at = w + w_column[None, :] + (tap * C + c)[:, None]
-b = tl.load(w_at, mask=c_live[:, None] & channel_live[None, :], other=0.0)
+b = tl.load(w_at, mask=c_live[:, None] & channel_live[None, :], other=0.0).to(a.dtype)
 """
 
 FPROP_GATHER = f"""
@@ -63,7 +64,7 @@ a_mask = live[:, None] & c_live[None, :] & (h >= 0) & (h < H) & (w_ >= 0) & (w_ 
 
 FPROP_SPREAD_WEIGHT = """
 w_at = w + w_column[None, :] + k[:, None]
-b = tl.load(w_at, mask=c_live[:, None] & channel_live[None, :], other=0.0)
+b = tl.load(w_at, mask=c_live[:, None] & channel_live[None, :], other=0.0).to(a.dtype)
 """
 
 # Without phases a program looks at every tap, whether it reaches the pixel or not.
@@ -98,7 +99,7 @@ a_mask = inside[:, None] & k_live[None, :]
 
 DGRAD_WEIGHT = """
 w_row = (FIRST_K + k).to(tl.int64) * (R * S * CHANNELS) + (r * S + s) * CHANNELS
-b = tl.load(w + w_row[:, None] + column[None, :], mask=k_live[:, None] & channel_live[None, :], other=0.0)
+b = tl.load(w + w_row[:, None] + column[None, :], mask=k_live[:, None] & channel_live[None, :], other=0.0).to(a.dtype)
 """
 
 DGRAD_GATHER = f"""
@@ -121,10 +122,8 @@ a_mask = a_mask & (down % STRIDE_H == 0) & (right % STRIDE_W == 0)
 
 DGRAD_SPREAD_WEIGHT = """
 w_row = (FIRST_K + k).to(tl.int64) * (R * S * CHANNELS) + tap * CHANNELS
-b = tl.load(w + w_row[:, None] + column[None, :], mask=k_live[:, None] & channel_live[None, :], other=0.0)
+b = tl.load(w + w_row[:, None] + column[None, :], mask=k_live[:, None] & channel_live[None, :], other=0.0).to(a.dtype)
 """
-
-PRODUCT = 'acc = tl.dot(a, b.to(a.dtype), acc, input_precision="ieee")'
 
 
 def declare_window(kernel: Kernel, window: Window, tag: str = "") -> None:
@@ -229,7 +228,8 @@ def _loop(
 ) -> tuple[str, ...]:
     """The loop over taps and channels; its first lines are ``step``, its last add a product to the accumulator."""
     kernel = body.kernel
-    kernel.write(f"acc{tag} = {onto or place.zeros}")
+    product = Product(body, left, place, tag, onto)
+    product.begin()
     with kernel.block(f"for trip{tag} in range(trips{tag}):"):
         kernel.write(instantiate(step, tag, names))
         if groups > 1:
@@ -237,5 +237,6 @@ def _loop(
             kernel.write(f"source{tag} = group * {depth}{tag} + {inner.channel}")
             inner = replace(inner, channel=f"source{tag}")
         factor = body.factor(left, inner, name)
-        kernel.write(instantiate(weight + PRODUCT, tag, names | {"a": factor}))
-    return (f"acc{tag}",)
+        kernel.write(instantiate(weight, tag, names | {"a": factor}))
+        product.step(names, factor)
+    return product.end()

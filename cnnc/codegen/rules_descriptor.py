@@ -10,6 +10,7 @@ from __future__ import annotations
 from cnnc.codegen.body import Body
 from cnnc.codegen.descriptors import matrix_of, taps_of
 from cnnc.codegen.place import Corner, Place
+from cnnc.codegen.products import Product
 from cnnc.codegen.rows import Rows
 from cnnc.codegen.rules_conv import ASSUME, declare_window
 from cnnc.codegen.template import instantiate
@@ -34,12 +35,11 @@ w_ = left + column * DILATION_W
 CONV_POINT = f"""
 h = p * STRIDE_H
 w_ = q * STRIDE_W
-trips = (DEPTH + BK - 1) // BK
+trips = tl.maximum((DEPTH + BK - 1) // BK, 1)
 {ASSUME}"""
 
-CONV_PRODUCT = """
+CONV_WEIGHT = """
 b = tl.reshape(w.load([first_channel, row * S + column, first]), (WIDTH, BK))
-acc = tl.dot(a, tl.trans(b), acc, input_precision="ieee")
 """
 
 # Rows and columns of taps are counted among those that reach the pixel: they are a stride apart.
@@ -61,13 +61,13 @@ p = down - row * DILATION_H
 q = right - column * DILATION_W
 """
 
-DGRAD_PRODUCT = """
+DGRAD_WEIGHT = """
 b = tl.reshape(w.load([first, r * S + s, first_channel]), (BK, WIDTH))
-acc = tl.dot(a, b, acc, input_precision="ieee")
 """
 
+# The maximum says what the assumption does: ptxas has been seen to need both.
 BEGIN = f"""
-trips = (end_row - low_row) * (end_column - low_column) * ((DEPTH + BK - 1) // BK)
+trips = tl.maximum((end_row - low_row) * (end_column - low_column) * ((DEPTH + BK - 1) // BK), 1)
 {ASSUME}first = 0
 row = low_row
 column = low_column
@@ -100,18 +100,11 @@ row += next_row.to(tl.int32)
 """
 
 LINEAR_BEGIN = f"""
-trips = (DEPTH + BK - 1) // BK
+trips = tl.maximum((DEPTH + BK - 1) // BK, 1)
 {ASSUME}"""
 
-LINEAR_PRODUCT = """
-b = w.load([first_channel, first])
-acc = tl.dot(a, tl.trans(b), acc, input_precision="ieee")
-"""
-
-LINEAR_DGRAD_PRODUCT = """
-b = w.load([first, first_channel])
-acc = tl.dot(a, b, acc, input_precision="ieee")
-"""
+# By whether it is the gradient.
+LINEAR_WEIGHT = {False: "b = w.load([first_channel, first])", True: "b = w.load([first, first_channel])"}
 
 
 def conv(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
@@ -135,13 +128,14 @@ def conv(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, .
         kernel.write(instantiate(CONV_TAPS + begin.lstrip("\n"), tag, names))
     rows = Rows((height, width), f"h{tag}", f"w_{tag}", f"H{tag}", f"W{tag}", pixelwise=True)
     inner = _inner(body, place, rows, tag, f"C{tag}")
-    kernel.write(f"acc{tag} = {onto or place.zeros}")
+    product = Product(body, x, place, tag, onto)
+    product.begin()
     with kernel.block(f"for trip{tag} in range(trips{tag}):"):
         kernel.write(f"first{tag} = trip{tag} * BK" if point else instantiate(CONV_TAP, tag, names))
-        _multiply(body, x, "x", inner, tag, names, CONV_PRODUCT)
+        _multiply(product, "x", inner, names, CONV_WEIGHT, transposed=True)
         if not point:
             kernel.write(instantiate(NEXT, tag, names))
-    return (f"acc{tag}",)
+    return product.end()
 
 
 def conv_dgrad(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
@@ -160,12 +154,13 @@ def conv_dgrad(body: Body, index: int, place: Place, onto: str | None) -> tuple[
     kernel.write(instantiate(DGRAD_TAPS + begin.lstrip("\n"), tag, names))
     rows = Rows((height, width), f"p{tag}", f"q{tag}", f"P{tag}", f"Q{tag}", pixelwise=True)
     inner = _inner(body, place, rows, tag, f"K{tag}")
-    kernel.write(f"acc{tag} = {onto or place.zeros}")
+    product = Product(body, dy, place, tag, onto)
+    product.begin()
     with kernel.block(f"for trip{tag} in range(trips{tag}):"):
         kernel.write(instantiate(DGRAD_TAP, tag, names))
-        _multiply(body, dy, "dy", inner, tag, names, DGRAD_PRODUCT)
+        _multiply(product, "dy", inner, names, DGRAD_WEIGHT, transposed=False)
         kernel.write(instantiate(NEXT, tag, names))
-    return (f"acc{tag}",)
+    return product.end()
 
 
 def linear(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
@@ -181,11 +176,12 @@ def linear(body: Body, index: int, place: Place, onto: str | None) -> tuple[str,
     names = _names(place, f"DEPTH{tag}") | place.names() | {"w": weight}
     inner = _inner(body, place, place.rows, tag, f"DEPTH{tag}", None if place.key else body.context.first_column)
     kernel.write(instantiate(LINEAR_BEGIN, tag, names))
-    kernel.write(f"acc{tag} = {onto or place.zeros}")
+    product = Product(body, x, place, tag, onto)
+    product.begin()
     with kernel.block(f"for trip{tag} in range(trips{tag}):"):
         kernel.write(f"first{tag} = trip{tag} * BK")
-        _multiply(body, x, left, inner, tag, names, LINEAR_DGRAD_PRODUCT if backward else LINEAR_PRODUCT)
-    return (f"acc{tag}",)
+        _multiply(product, left, inner, names, LINEAR_WEIGHT[backward], transposed=not backward)
+    return product.end()
 
 
 def _names(place: Place, depth: str) -> dict[str, str]:
@@ -213,10 +209,13 @@ def _inner(body: Body, place: Place, rows: Rows, tag: str, channels: str, stored
     )
 
 
-def _multiply(body: Body, left: int, name: str, inner: Place, tag: str, names: dict[str, str], product: str) -> None:
+def _multiply(
+    product: Product, name: str, inner: Place, names: dict[str, str], weight: str, *, transposed: bool
+) -> None:
     """Load or compute the left factor, load the right one, add their product to the accumulator."""
-    kernel = body.kernel
-    if not body.loads_block(left, inner):
-        kernel.write(instantiate(ELEMENTS, tag, names))
-    factor = body.factor(left, inner, name)
-    kernel.write(instantiate(product, tag, names | {"a": factor}))
+    body, tag = product.body, product.tag
+    if not body.loads_block(product.left, inner):
+        body.kernel.write(instantiate(ELEMENTS, tag, names))
+    factor = body.factor(product.left, inner, name)
+    body.kernel.write(instantiate(weight, tag, names))
+    product.step(names, factor, transposed=transposed)

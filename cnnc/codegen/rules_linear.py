@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cnnc.codegen.body import Body
 from cnnc.codegen.place import Place
+from cnnc.codegen.products import Product
 from cnnc.codegen.template import instantiate
 from cnnc.ir import ops
 
@@ -22,10 +23,7 @@ a_mask = live[:, None] & k_live[None, :]
 FORWARD = "w_at = w + (channel.to(tl.int64) * DEPTH)[None, :] + k[:, None]"
 BACKWARD = "w_at = w + (k.to(tl.int64) * CHANNELS)[:, None] + channel[None, :]"
 
-PRODUCT = """
-b = tl.load(w_at, mask=k_live[:, None] & channel_live[None, :], other=0.0)
-acc = tl.dot(a, b.to(a.dtype), acc, input_precision="ieee")
-"""
+WEIGHT = "b = tl.load(w_at, mask=k_live[:, None] & channel_live[None, :], other=0.0).to(a.dtype)"
 
 
 def linear(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
@@ -52,10 +50,12 @@ def linear(body: Body, index: int, place: Place, onto: str | None) -> tuple[str,
     )
     body.prepare(x, inner, left)
     kernel.write(instantiate(BEGIN, tag, names))
-    kernel.write(f"acc{tag} = {onto or place.zeros}")
+    product = Product(body, x, place, tag, onto)
+    product.begin()
     with kernel.block(f"for trip{tag} in range(trips{tag}):"):
         kernel.write(instantiate(STEP, tag, names))
         factor = body.factor(x, inner, left)
         kernel.write(instantiate(BACKWARD if backward else FORWARD, tag, names))
-        kernel.write(instantiate(PRODUCT, tag, names | {"a": factor}))
-    return (f"acc{tag}",)
+        kernel.write(instantiate(WEIGHT, tag, names | {"a": factor}))
+        product.step(names, factor)
+    return product.end()

@@ -381,7 +381,7 @@ def _computes_factors(op: ops.Fused, operands: int) -> bool:
 def _with_factors(tile: Tile, target: str) -> Tile:
     """A tile whose factors are computed in registers: more threads share them; AMD's have fewer."""
     if target.startswith("gfx"):
-        tile = replace(tile, m=min(64, tile.m), n=min(64, tile.n))
+        tile = replace(tile, m=min(64, tile.m), k=min(32, tile.k))
     return replace(tile, warps=8)
 
 
