@@ -32,6 +32,7 @@ from cnnc.codegen.space import (
 )
 from cnnc.codegen.vectors import (
     emit_binarize,
+    emit_bn_correction,
     emit_bn_update,
     emit_cast_arena,
     emit_concat_rows,
@@ -77,6 +78,9 @@ EMITTERS: Mapping[type[ops.Op], Callable[[Context], None]] = {
     ops.BatchNormUpdate: emit_bn_update,
     ops.BatchNormReduce: emit_group,
     ops.BatchNormInputGrad: emit_group,
+    ops.BatchNormScale: emit_group,
+    ops.BatchNormCorrection: emit_bn_correction,
+    ops.ChannelAffine: emit_group,
     ops.FoldScale: emit_fold_scale,
     ops.FoldShift: emit_fold_shift,
     ops.BiasAdd: emit_group,

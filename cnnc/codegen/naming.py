@@ -17,6 +17,9 @@ LABELS = {
     "batch_norm_stats": "bn_stats",
     "batch_norm_reduce": "bn_reduce",
     "batch_norm_update": "bn_update",
+    "batch_norm_scale": "bn_scale",
+    "batch_norm_correction": "bn_correction",
+    "channel_affine": "affine",
     "conv": "conv_fprop",
     "linear": "linear_fprop",
 }

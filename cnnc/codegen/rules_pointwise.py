@@ -91,6 +91,30 @@ def _batch_norm_input_grad(body: Body, place: Place, op: Op, arguments: Argument
     return f"{gamma} * inverse{key} * centred{key}"
 
 
+def _batch_norm_scale(body: Body, place: Place, op: Op, arguments: Arguments, tag: str) -> str:
+    assert isinstance(op, ops.BatchNormScale)
+    body.kernel.constant(**{f"EPS{tag}": op.eps})
+    dy, gamma, var = arguments
+    return f"{dy} * ({gamma} / tl.sqrt_rn({var} + EPS{tag}))"
+
+
+def channel_affine(body: Body, index: int, place: Place, onto: str | None) -> tuple[str, ...]:
+    """``a + shift + slope x`` with vectors that begin before the tile's channels."""
+    part = body.part(index)
+    assert isinstance(part.op, ops.ChannelAffine)
+    tag = str(index) if index else ""
+    key = f"{tag}{place.key}"
+    a, x = (body.value(number, place, name) for number, name in zip(part.operands, ("a", "x"), strict=False))
+    body.kernel.integers(**{f"START{tag}": part.op.start})
+    for number, name in zip(part.operands[2:], ("shift", "slope"), strict=True):
+        pointer = body.pointer(number, name)
+        at = f"{pointer} + START{tag} + {place.channel}"
+        body.kernel.write(f"{name}_of{key} = tl.load({at}, mask={place.channel_live}, other=0.0)[None, :]")
+    text = f"{a} + shift_of{key} + slope_of{key} * {x}"
+    body.kernel.write(f"value{key} = {f'{onto} + ' if onto else ''}{text}")
+    return (f"value{key}",)
+
+
 def pointwise(names: tuple[str, ...], expression: Expression) -> Rule:
     """The rule of an op whose operands are called ``names``."""
 
@@ -143,6 +167,8 @@ POINTWISE: dict[type[Op], Rule] = {
     ops.ChannelScale: pointwise(("x", "factor"), _product),
     ops.Mul: pointwise(("x", "factor"), _product),
     ops.Dropout: pointwise(("x",), _dropout),
+    ops.BatchNormScale: pointwise(("dy", "gamma", "var"), _batch_norm_scale),
+    ops.ChannelAffine: channel_affine,
     ops.BatchNorm: pointwise(("x", "gamma", "beta", "mean", "var"), _batch_norm),
     ops.BatchNormInputGrad: pointwise(("dy", "x", "mean", "var", "gamma", "dgamma", "dbeta"), _batch_norm_input_grad),
 }

@@ -70,6 +70,36 @@ def emit_bn_update(context: Context) -> None:
     context.add(kernel, grid)
 
 
+def emit_bn_correction(context: Context) -> None:
+    """What batch norm's gradient through its statistics is as a function of x, added to that of others."""
+    op = context.anchor
+    assert isinstance(op, ops.BatchNormCorrection)
+    mean, var, gamma, dgamma, dbeta, *others = context.operands
+    shift, slope = context.outputs
+    kernel = Kernel("bn_correction", "Batch norm's gradient through its statistics: shift + slope x.")
+    _pointers(kernel, mean=mean, var=var, gamma=gamma, dgamma=dgamma, dbeta=dbeta)
+    _pointers(kernel, **dict(zip(("other_shift", "other_slope"), others, strict=False)))
+    _pointers(kernel, shift=shift, slope=slope)
+    kernel.batch()
+    kernel.counts(PIXELS=op.pixels)
+    grid = _begin(context, kernel, math.prod(mean.shape))
+    kernel.constant(EPS=op.eps)
+    names = ("mean", "var", "gamma", "dgamma", "dbeta", *(("other_shift", "other_slope") if others else ()))
+    added = [" + other_shift_", " + other_slope_"] if others else ["", ""]
+    lines = [_load(name) for name in names]
+    lines += [
+        "inverse = 1.0 / tl.sqrt_rn(var_ + EPS)",
+        "count = PIXELS * N * 1.0",
+        "own_slope = -gamma_ * inverse * inverse * (dgamma_ / count)",
+        "own_shift = -gamma_ * inverse * (dbeta_ / count) - mean_ * own_slope",
+    ]
+    for name, buffer, more in (("shift", shift, added[0]), ("slope", slope, added[1])):
+        if buffer is not None:
+            lines += [f"{name}_sum = own_{name}{more}", _store(name, f"{name}_sum")]
+    kernel.write("\n".join(lines))
+    context.add(kernel, grid)
+
+
 def emit_fold_scale(context: Context) -> None:
     """w * gamma / sqrt(var + eps), per filter."""
     op = context.anchor

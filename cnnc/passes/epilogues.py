@@ -31,6 +31,8 @@ TILE_ANCHORS: tuple[type[ops.Op], ...] = (
     ops.LrnGrad,
     ops.BatchNorm,
     ops.BatchNormInputGrad,
+    ops.BatchNormScale,
+    ops.ChannelAffine,
     ops.BiasAdd,
     ops.PositionBias,
     ops.Activation,
@@ -63,6 +65,8 @@ TILE_PARTS: tuple[type[ops.Op], ...] = (
     ops.Add,
     ops.Dropout,
     ops.BatchNorm,
+    ops.BatchNormScale,
+    ops.ChannelAffine,
 )
 
 # Parts that may read the chain's value in any slot; all others read it in their first.

@@ -22,6 +22,7 @@ from cnnc.passes.attach_loss import (
 )
 from cnnc.passes.buffers import Arenas
 from cnnc.passes.dead_code import dead_code
+from cnnc.passes.defer_corrections import defer_corrections
 from cnnc.passes.flatten_linear import flatten_linear
 from cnnc.passes.fold_batchnorm import fold_batchnorm
 from cnnc.passes.fuse import fuse_epilogues
@@ -105,6 +106,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         attach_cross_entropy,
         pool_gradients,
         lower_batchnorm,
+        defer_corrections,
         dead_code,  # before fusion, which counts users
         *FUSION,
     ),
@@ -117,6 +119,7 @@ PIPELINES: dict[str, tuple[Pass, ...]] = {
         attach_output_gradient,
         pool_gradients,
         lower_batchnorm,
+        defer_corrections,
         dead_code,
         *FUSION,
     ),
@@ -133,6 +136,7 @@ OPTIONAL = (
     "swap_trained_pools",
     "merge_siblings",
     "pool_gradients",
+    "defer_corrections",
     "fuse_epilogues",
     "fuse_products",
     "fuse_pools",

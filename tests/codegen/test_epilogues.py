@@ -166,6 +166,8 @@ def _example(anchor: type[ops.Op]) -> tuple[ops.Op, list[Operand]]:
         ops.LrnGrad: (ops.LrnGrad(), [x, x]),
         ops.BatchNorm: (ops.BatchNorm(), [x, row, row, row, row]),
         ops.BatchNormInputGrad: (ops.BatchNormInputGrad(), [x, x, row, row, row, row, row]),
+        ops.BatchNormScale: (ops.BatchNormScale(), [x, row, row]),
+        ops.ChannelAffine: (ops.ChannelAffine(), [x, x, row, row]),
         ops.BiasAdd: (ops.BiasAdd(), [x, row]),
         ops.PositionBias: (ops.PositionBias(), [x, vector(_normal(4, 4, 5))]),
         ops.Activation: (ops.Activation("tanh"), [x]),

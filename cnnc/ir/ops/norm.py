@@ -110,6 +110,53 @@ class BatchNormInputGrad(Op):
 
 
 @dataclass(frozen=True)
+class BatchNormScale(Op):
+    """``(dy, gamma, var) -> gamma/sqrt(var+eps) * dy``: the gradient but for what goes through the statistics."""
+
+    eps: float = 1e-5
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        dy, *vectors = operands
+        _channels(dy, tuple(vectors), "bn_scale")
+        return (dy,)
+
+
+@dataclass(frozen=True)
+class BatchNormCorrection(Op):
+    """``(mean, var, gamma, dgamma, dbeta[, shift, slope]) -> (shift', slope')``: what ``BatchNormScale`` leaves out.
+
+    It is linear in x, ``shift' + slope' x`` per channel: with ``scale = gamma/sqrt(var+eps)`` and n = pixels * N,
+    ``slope' = -scale dgamma / (n sqrt(var+eps))`` and ``shift' = -scale dbeta / n - mean slope'``. Given another one,
+    which may have more channels, its first channels are added: corrections of one x add up.
+    """
+
+    pixels: int
+    eps: float = 1e-5
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        vector = operands[0]
+        for other in operands[1:5]:
+            expect_same(vector, other, "bn_correction")
+        for other in operands[5:]:
+            expect(other.shape[0] >= vector.shape[0], "the other correction has fewer channels")
+        return vector, vector
+
+
+@dataclass(frozen=True)
+class ChannelAffine(Op):
+    """``(a [...,C], x [...,C], shift, slope) -> a + shift + slope x``, with the vectors' channels from ``start`` on."""
+
+    start: int = 0
+
+    def infer(self, *operands: TensorType) -> tuple[TensorType, ...]:
+        a, x, shift, slope = operands
+        expect_same(a, x, "affine")
+        expect_same(shift, slope, "affine")
+        expect(shift.shape[0] >= self.start + a.shape[-1], "the vectors end before the channels")
+        return (a,)
+
+
+@dataclass(frozen=True)
 class FoldScale(Op):
     """``(w [K,...], gamma, var) -> w * gamma/sqrt(var+eps)`` per filter: a conv with its batch norm folded in."""
 

@@ -116,6 +116,57 @@ def bind_input_grad(op: ops.BatchNormInputGrad, operands: Sequence[Operand], res
     return run
 
 
+def bind_scale(op: ops.BatchNormScale, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
+    dy, gamma, var = given(operands)
+    dx = results[0]
+    assert dx is not None
+    pairs = [lines(dy[at], dx[at]) for at in blocks(dy.shape, dy.itemsize, CHUNK_BYTES)]
+
+    def run(scalars: Scalars) -> None:
+        scale = gamma / np.sqrt(var + op.eps)
+        for (gradient, out), repeat in pairs:
+            np.multiply(gradient, np.tile(scale, repeat), out=out)
+
+    return run
+
+
+def bind_correction(
+    op: ops.BatchNormCorrection, operands: Sequence[Operand], results: Results, scratch: Scratch
+) -> Run:
+    mean, var, gamma, dgamma, dbeta, *others = given(operands)
+    shift, slope = results
+    first = slice(len(mean))
+
+    def run(scalars: Scalars) -> None:
+        inverse, count = 1 / np.sqrt(var + op.eps), op.pixels * scalars.n
+        own = -gamma * inverse**2 * dgamma / count
+        if shift is not None:
+            np.subtract(-gamma * inverse * dbeta / count, mean * own, out=shift)
+        if slope is not None:
+            np.copyto(slope, own)
+        for result, other in zip(results, others, strict=False):
+            if result is not None:
+                np.add(result, other[first], out=result)
+
+    return run
+
+
+def bind_affine(op: ops.ChannelAffine, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
+    a, x, shift, slope = given(operands)
+    y = results[0]
+    assert y is not None
+    channels = slice(op.start, op.start + a.shape[-1])
+    pieces = _pieces([a, x, y], scratch)
+
+    def run(scalars: Scalars) -> None:
+        for (one, image, out), spare, _, repeat in pieces:
+            np.multiply(image, np.tile(slope[channels], repeat), out=spare)
+            np.add(spare, np.tile(shift[channels], repeat), out=spare)
+            np.add(one, spare, out=out)
+
+    return run
+
+
 def bind_fold_scale(op: ops.FoldScale, operands: Sequence[Operand], results: Results, scratch: Scratch) -> Run:
     w, gamma, var = given(operands)
     y = results[0]

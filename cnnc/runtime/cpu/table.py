@@ -37,6 +37,9 @@ BIND: dict[type[ops.Op], Callable[..., Run]] = {
     ops.BatchNormUpdate: norm.bind_update,
     ops.BatchNormReduce: norm.bind_reduce,
     ops.BatchNormInputGrad: norm.bind_input_grad,
+    ops.BatchNormScale: norm.bind_scale,
+    ops.BatchNormCorrection: norm.bind_correction,
+    ops.ChannelAffine: norm.bind_affine,
     ops.FoldScale: norm.bind_fold_scale,
     ops.FoldShift: norm.bind_fold_shift,
     ops.BiasAdd: pointwise.bind_bias_add,
@@ -92,6 +95,8 @@ IN_PLACE: dict[type[ops.Op], tuple[int, ...]] = {
     ops.Mul: (0, 1),
     ops.Add: (0, 1),
     ops.BatchNorm: (0,),
+    ops.BatchNormScale: (0,),
+    ops.ChannelAffine: (0,),
     ops.Dropout: (0,),
     ops.Softmax: (0,),
 }

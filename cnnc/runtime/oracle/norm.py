@@ -56,6 +56,29 @@ def fold_scale(op: ops.FoldScale, operands: Sequence[Array], scalars: Scalars) -
     return (w * scale.reshape(-1, *(1 for _ in w.shape[1:])),)
 
 
+def batch_norm_scale(op: ops.BatchNormScale, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    dy, gamma, var = operands
+    return (dy * (gamma / np.sqrt(var + op.eps)),)
+
+
+def batch_norm_correction(
+    op: ops.BatchNormCorrection, operands: Sequence[Array], scalars: Scalars
+) -> tuple[Array, ...]:
+    mean, var, gamma, dgamma, dbeta, *others = operands
+    inverse, count = 1 / np.sqrt(var + op.eps), op.pixels * scalars.n
+    slope = -gamma * inverse**2 * dgamma / count
+    shift = -gamma * inverse * dbeta / count - mean * slope
+    if others:
+        shift, slope = shift + others[0][: len(shift)], slope + others[1][: len(slope)]
+    return shift, slope
+
+
+def channel_affine(op: ops.ChannelAffine, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
+    a, x, shift, slope = operands
+    channels = slice(op.start, op.start + a.shape[-1])
+    return (a + shift[channels] + slope[channels] * x,)
+
+
 def fold_shift(op: ops.FoldShift, operands: Sequence[Array], scalars: Scalars) -> tuple[Array, ...]:
     gamma, beta, mean, var, *bias = operands
     start = bias[0] if bias else np.zeros_like(mean)
