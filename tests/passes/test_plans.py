@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import accumulate, combinations
 from pathlib import Path
 
 import numpy as np
@@ -190,11 +190,11 @@ def live_bytes(schedule: Schedule, n: int) -> int:
         for buffer in [*writes_of(schedule, step), *(schedule.buffers[i] for i in step.inputs)]:
             if buffer.space is Space.WORK:
                 spans.setdefault(root_of(buffer), [position, position])[1] = position
-    totals = [0] * (len(schedule.steps) + 1)
+    change = [0] * (len(schedule.steps) + 1)
     for root, (first, last) in spans.items():
-        for position in range(first, last + 1):
-            totals[position] += schedule.buffers[root].size.at(n)
-    return max(totals)
+        change[first] += schedule.buffers[root].size.at(n)
+        change[last + 1] -= schedule.buffers[root].size.at(n)
+    return max(accumulate(change))
 
 
 def test_offsets_of_large_batches_need_64_bits_and_have_them():
