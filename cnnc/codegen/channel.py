@@ -9,7 +9,7 @@ from cnnc.codegen.pointwise import TILE, begin_tile, column_tiles
 from cnnc.codegen.rows import operand, rows_of
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer, Tile
-from cnnc.passes.tiles import power_of_two
+from cnnc.passes.nests import power_of_two
 
 COPY = """
 x_row = {x_row}

@@ -17,7 +17,7 @@ from cnnc.ir.plan import Buffer, Step, Tile
 from cnnc.ir.roofline import SPREADING, Work, work_of
 from cnnc.ir.size import Size
 from cnnc.ir.types import Element, TensorType
-from cnnc.passes.tiles import MATRIX_OPS, Product, gathers, phases, product_of, tile_shape
+from cnnc.passes.nests import MATRIX_OPS, Product, gathers, phases, product_of, tile_shape
 
 DEFAULT_TILE = Tile(1, 1024, 1)  # of kernels that run over flat arrays
 

@@ -22,8 +22,8 @@ from cnnc.codegen.rules import RULES
 from cnnc.codegen.splits import ARRIVE, RESET
 from cnnc.ir import ops
 from cnnc.passes.descriptors import is_pixelwise
+from cnnc.passes.nests import phases
 from cnnc.passes.prologues import LINEARS, factor_values
-from cnnc.passes.tiles import phases
 
 COLUMNS = """
 column_tiles = (COLUMNS + BN - 1) // BN

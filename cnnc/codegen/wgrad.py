@@ -17,7 +17,7 @@ from cnnc.codegen.rules_conv import declare_window
 from cnnc.codegen.splits import Share, store_shares
 from cnnc.codegen.wgrad_pixels import sum_pixels
 from cnnc.ir import ops
-from cnnc.passes.tiles import wgrad_programs
+from cnnc.passes.shared_sums import wgrad_programs
 
 # Filters are the tile's rows; its columns are channels of one tap, or run over taps and channels.
 TAPS = """

@@ -11,8 +11,8 @@ from __future__ import annotations
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node
 from cnnc.passes.groups import Group, Users, fused_op, is_convex, regrouped
+from cnnc.passes.nests import ROW_SUMS
 from cnnc.passes.roofline import Roofline
-from cnnc.passes.tiles import ROW_SUMS
 
 FIRST = (ops.Conv, ops.Linear)
 

@@ -13,8 +13,8 @@ from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
 from cnnc.ir.types import TensorType
 from cnnc.passes.groups import Group, anchor_of, parts_of, regrouped
+from cnnc.passes.nests import ROW_SUMS, tile_shape
 from cnnc.passes.rewrite import Rewriter
-from cnnc.passes.tiles import ROW_SUMS, tile_shape
 
 # Kernels of tiles of rows and channels, whose programs can walk over rows.
 WALKING: tuple[type[ops.Op], ...] = (

@@ -14,7 +14,8 @@ from cnnc.passes.buffers import Arenas, BufferTable
 from cnnc.passes.descriptors import is_described
 from cnnc.passes.memory import Request, pack
 from cnnc.passes.rewrite import AND
-from cnnc.passes.tiles import choose_tile, counter_count, slice_is_aligned, workspace_bytes
+from cnnc.passes.shared_sums import counter_count, workspace_bytes
+from cnnc.passes.tiles import choose_tile, slice_is_aligned
 
 
 @dataclass(frozen=True)

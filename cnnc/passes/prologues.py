@@ -6,7 +6,7 @@ from cnnc.ir import ops
 from cnnc.ir.graph import Node
 from cnnc.ir.types import TensorType
 from cnnc.passes.epilogues import TILE_PARTS
-from cnnc.passes.tiles import ROW_SUMS, WGRADS, tile_shape
+from cnnc.passes.nests import ROW_SUMS, WGRADS, tile_shape
 
 # One element of the result takes one element of each image, and one of each vector of channels or array of positions.
 ELEMENTWISE = (*TILE_PARTS, ops.BatchNormInputGrad)

@@ -15,7 +15,8 @@ from cnnc.ir.params import Arena
 from cnnc.ir.plan import ALIGN_BYTES, Buffer, Plan, Schedule, Space, Step, Tile
 from cnnc.ir.size import Size
 from cnnc.ir.types import Element, TensorType, resolve
-from cnnc.passes.tiles import choose_tile, counter_count, workspace_bytes
+from cnnc.passes.shared_sums import counter_count, workspace_bytes
+from cnnc.passes.tiles import choose_tile
 from cnnc.runtime.arrays import bfloat16_bits, bfloat16_values
 from cnnc.runtime.memory import allocate, view
 from cnnc.runtime.scalars import Scalars
