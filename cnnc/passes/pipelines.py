@@ -27,6 +27,7 @@ from cnnc.passes.flatten_linear import flatten_linear
 from cnnc.passes.fold_batchnorm import fold_batchnorm
 from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.fuse_back_to_back import fuse_back_to_back
+from cnnc.passes.fuse_followers import fuse_followers
 from cnnc.passes.fuse_lrn import fuse_lrn
 from cnnc.passes.fuse_pools import fuse_pools
 from cnnc.passes.fuse_products import fuse_products
@@ -43,6 +44,7 @@ from cnnc.passes.pool_gradients import pool_gradients
 from cnnc.passes.recompute import recompute
 from cnnc.passes.rewrite import spec_of
 from cnnc.passes.separate_outputs import separate_outputs
+from cnnc.passes.share_statistics import share_statistics
 from cnnc.passes.swap_pools import swap_pools, swap_trained_pools
 from cnnc.passes.training_mode import inference_mode, training_mode
 
@@ -65,7 +67,9 @@ FUSION: tuple[Pass, ...] = (
     fuse_back_to_back,
     fuse_splits,
     fuse_windows,
+    share_statistics,
     fuse_reductions,
+    fuse_followers,
     dead_code,
     # Behind all that joins a kernel before it: an epilogue saves writing what it reads, a prologue at most a write and
     # a read of what it computes. What is left are values that wait for sums, or that several kernels make together.
@@ -144,7 +148,9 @@ OPTIONAL = (
     "fuse_back_to_back",
     "fuse_splits",
     "fuse_windows",
+    "share_statistics",
     "fuse_reductions",
+    "fuse_followers",
     "fuse_prologues",
     "place_concats",
 )
