@@ -101,6 +101,26 @@ def before(window: Op, size: int, channels: int, filters: int) -> Kernel:
     )
 
 
+def normalised(size: int, channels: int) -> Kernel:
+    """AlexNet's order: a pool, then channels against each other."""
+    return Fused((Part("pool", ops.MaxPool(THREES), (0,)), Part("lrn", ops.Lrn(), (1,))), (3,)), (
+        image(size, channels),
+    )
+
+
+def normalised_stem() -> Kernel:
+    op, types = pooled(ops.MaxPool(THREES), SEVENS, 112, 3, 64)
+    return Fused((*op.parts, Part("lrn", ops.Lrn(), (6,))), (8,)), types
+
+
+def apart(channels: int) -> Kernel:
+    """Merged siblings, each slice stored by itself."""
+    counts = (channels // 2, 16, channels // 4)
+    types = (image(28, channels), weight(sum(counts), channels), vector(sum(counts)))
+    parts = (Part("product", ops.Linear(), (0, 1)), Part("bias", ops.BiasAdd(), (3, 2)))
+    return Fused((*parts, Part("split", ops.Split(counts), (4,))), (5, 6, 7)), types
+
+
 def kernels(wide: int) -> Mapping[str, Kernel]:
     """Representative ones; ``wide`` channels where a layer has many."""
     return {
@@ -109,6 +129,9 @@ def kernels(wide: int) -> Mapping[str, Kernel]:
         "stem": pooled(ops.MaxPool(THREES), SEVENS, 112, 3, 64),
         "stem_index": pooled(ops.MaxPool(THREES), SEVENS, 112, 3, 64, index=True),
         "average": pooled(ops.AvgPool(THREES), SAME, 28, wide, wide),
+        "lrn": normalised(55, wide),
+        "stem_lrn": normalised_stem(),
+        "split": apart(wide),
         "projection": projected(wide),
         "gradients": gradients(wide, strided=False),
         "strided_gradients": gradients(wide, strided=True),
@@ -125,7 +148,7 @@ def built(found: Mapping[str, Kernel], target: str, dtype: str) -> Binaries:
 
 
 def test_kernels_of_kernels_meet_the_gates() -> None:
-    names = ("vgg", "projection", "strided_gradients", "inception", "separable")
+    names = ("vgg", "stem_lrn", "split", "projection", "strided_gradients", "inception", "separable")
     binaries = built({name: kernel for name, kernel in kernels(256).items() if name in names}, "sm_90", "bfloat16")
     assert {item.report.matrix for item in binaries.compiled.values()} == {"wgmma"}
     assert len(binaries.compiled) == len(names)
