@@ -80,10 +80,16 @@ class _Issue:
         if isinstance(self.parts[self.main].op, ops.CrossEntropy) and number == self.made[self.main][0]:
             return _up(kind.count * self.n, self.tile.m)
         channels = kind.shape[-1]
-        rows = math.prod(kind.shape[:-1]) * self.n
+        rows = self._rows(math.prod(kind.shape[:-1]))
         groups = self.groups if isinstance(self.parts[self.main].op, ops.Conv | ops.ConvDgrad) else 1
         groups = groups if channels % groups == 0 and not self._depthwise(self.parts[self.main]) else 1
-        return _up(rows, self.tile.m) * groups * _up(channels // groups, self.tile.n)
+        return rows * groups * _up(channels // groups, self.tile.n)
+
+    def _rows(self, pixels: int) -> int:
+        """Rows of all tiles over so many pixels; a tile's images may be those at one pixel."""
+        if self.tile.descriptors and is_pixelwise(self.step.op):
+            return pixels * _up(self.n, self.tile.m)
+        return _up(pixels * self.n, self.tile.m)
 
     def _sums(self, kind: TensorType) -> int:
         """Elements that a sum over rows stores: those of its result, or of every split's."""
