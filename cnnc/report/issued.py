@@ -14,6 +14,7 @@ from cnnc.ir import ops
 from cnnc.ir.ops import Part
 from cnnc.ir.plan import Buffer, Step, Tile
 from cnnc.ir.types import TensorType
+from cnnc.passes.descriptors import is_pixelwise
 from cnnc.passes.nests import MATRIX_OPS, ROW_SUMS, ROWWISE, WGRADS, gathers, phases, product_of
 
 WINDOWS = (ops.MaxPool, ops.AvgPool, ops.SumPool)
