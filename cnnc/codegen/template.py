@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 # Names that mean the same in every piece: of the language, of the launch, of the tile that the kernel stores.
-SHARED = frozenset({"tl", "for", "in", "range", "float", "None", "BM", "BN", "BK", "N", "n", "group"})
+SHARED = frozenset({"tl", "for", "in", "range", "float", "None", "BM", "BN", "BK", "BLOCK", "N", "n", "group"})
 # A name, but no attribute, no text and no keyword of a call (``mask=``, without spaces).
 _NAME = re.compile(r"(?<![\w.\"'])([A-Za-z_]\w*)(?!\w)(?!=[^=])")
 

@@ -9,12 +9,37 @@ from cnnc.codegen.kernel import Kernel, fixed
 from cnnc.codegen.launch import Programs
 from cnnc.codegen.pointwise import begin_tile, column_tiles
 from cnnc.codegen.rows import operand, rows_of
+from cnnc.codegen.template import instantiate
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer
 
 BLOCK = 1024
 INTERPRET_BLOCK = 1 << 16
 AT = "at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)\nlive = at < COUNT"
+
+
+# The operands of a batch norm's update, as kernels call them.
+UPDATED = ("running_mean", "running_var", "mean", "var")
+
+UPDATE_BEGIN = """
+at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+live = at < COUNT
+"""
+
+UPDATE = (
+    """
+old_mean = tl.load(running_mean + at, mask=live, other=0.0)
+batch_mean = tl.load(mean + at, mask=live, other=0.0)
+tl.store(new_mean + at, (1.0 - MOMENTUM) * old_mean + MOMENTUM * batch_mean, mask=live)
+""",
+    """
+old_var = tl.load(running_var + at, mask=live, other=0.0)
+count = PIXELS * N
+unbiased = tl.load(var + at, mask=live, other=0.0) * (count / tl.maximum(count - 1, 1))
+updated = (1.0 - MOMENTUM) * old_var + MOMENTUM * unbiased
+tl.store(new_var + at, tl.where(count > 1, updated, old_var), mask=live)
+""",
+)
 
 
 def _begin(context: Context, kernel: Kernel, count: int) -> tuple[Programs, ...]:
@@ -42,32 +67,30 @@ def _store(name: str, value: str) -> str:
 
 
 def emit_bn_update(context: Context) -> None:
-    """Running statistics; the variance is unbiased first, and stays as it is for a single element."""
-    op = context.anchor
-    assert isinstance(op, ops.BatchNormUpdate)
-    running_mean, running_var, mean, var = context.operands
-    new_mean, new_var = context.outputs
-    kernel = Kernel("bn_update", "Running mean and variance after a batch.")
-    _pointers(kernel, running_mean=running_mean, running_var=running_var, mean=mean, var=var)
-    _pointers(kernel, new_mean=new_mean, new_var=new_var)
+    """Running statistics, of several batch norms in turn.
+
+    The variance is unbiased first, and stays as it is for a single element.
+    """
+    kernel = Kernel("bn_update", "Running means and variances after a batch.")
     kernel.batch()
-    kernel.counts(PIXELS=op.pixels)
-    grid = _begin(context, kernel, math.prod(mean.shape))
-    kernel.constant(MOMENTUM=op.momentum)
-    lines = [_load("running_mean"), _load("running_var"), _load("mean"), _load("var")]
-    if new_mean is not None:
-        lines.append("updated_mean = (1.0 - MOMENTUM) * running_mean_ + MOMENTUM * mean_")
-        lines.append(_store("new_mean", "updated_mean"))
-    if new_var is not None:
-        lines += [
-            "count = PIXELS * N",
-            "unbiased = var_ * (count / tl.maximum(count - 1, 1))",
-            "updated_var = (1.0 - MOMENTUM) * running_var_ + MOMENTUM * unbiased",
-            "updated_var = tl.where(count > 1, updated_var, running_var_)",
-            _store("new_var", "updated_var"),
-        ]
-    kernel.write("\n".join(lines))
-    context.add(kernel, grid)
+    results = dict(zip(context.results, context.outputs, strict=True))
+    count, longest = len(context.inputs), 0
+    for place, part in enumerate(context.parts):
+        assert isinstance(part.op, ops.BatchNormUpdate)
+        tag = f"_{place}" if place else ""
+        given = [context.inputs[number] for number in part.operands]
+        _pointers(kernel, **{f"{name}{tag}": x for name, x in zip(UPDATED, given, strict=True)})
+        written = [results.get(count + 2 * place), results.get(count + 2 * place + 1)]
+        _pointers(kernel, **{f"new_mean{tag}": written[0], f"new_var{tag}": written[1]})
+        elements = math.prod(given[0].shape)
+        kernel.counts(**{f"PIXELS{tag}": part.op.pixels, f"COUNT{tag}": elements})
+        kernel.constant(**{f"MOMENTUM{tag}": part.op.momentum})
+        text = [UPDATE_BEGIN, *(UPDATE[slot] for slot, buffer in enumerate(written) if buffer is not None)]
+        kernel.write(instantiate("\n".join(text), tag, {}))
+        longest = max(longest, elements)
+    block = INTERPRET_BLOCK if context.interpreted else BLOCK
+    kernel.constant(BLOCK=block)
+    context.add(kernel, (fixed(-(-longest // block)),))
 
 
 def emit_bn_correction(context: Context) -> None:

@@ -47,6 +47,7 @@ WALKING: tuple[type[ops.Op], ...] = (
     ops.Dropout,
     *ROW_SUMS,
 )
+UPDATES = 16  # of batch norms, in one kernel
 
 
 def fuse_reductions(graph: Graph) -> Graph:
@@ -61,7 +62,22 @@ def fuse_reductions(graph: Graph) -> Graph:
     for name, host in hosts.items():
         members.setdefault(host, [graph[host]]).append(graph[name])
     groups = [Group(tuple(nodes), host, tuple(_leaving(rewriter, nodes))) for host, nodes in members.items()]
+    groups.extend(_updates(rewriter, hosts))
     return regrouped(graph, groups) if groups else graph
+
+
+def _updates(rewriter: Rewriter, hosts: Mapping[str, str]) -> Iterator[Group]:
+    """Updates that join no sum, several to a kernel: that runs where the last of them did."""
+    alone = [
+        node
+        for node in rewriter.old.walk()
+        if isinstance(node.op, ops.BatchNormUpdate)
+        and node.name not in hosts
+        and rewriter.users.keys().isdisjoint(map(node.value, range(2)))
+    ]
+    for several in (tuple(alone[first : first + UPDATES]) for first in range(0, len(alone), UPDATES)):
+        if len(several) > 1:
+            yield Group(several, several[0].name, tuple(_leaving(rewriter, several)))
 
 
 def refusal(graph: Graph, node: Node) -> str | None:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node, Value
 from cnnc.ir.params import Arena
+from cnnc.ir.types import Element
 from cnnc.passes.adjacent_rows import adjacent_rows
 
 ROWS = (ops.ConcatRows, ops.RowSlice)
 NO_PARAMS = Arena(())
+VECTOR = 4  # statistics in 16 bytes: kernels load them so from the start of a vector
 VIEWS = (ops.ChannelSlice, ops.Split, ops.Flatten, ops.Unflatten)  # their results can be part of their operand
 
 
@@ -50,6 +52,10 @@ class Places:
                 self._cut(node)
         for value, (root, first) in adjacent_rows(graph, params).items():
             self._inside[value] = Place(root, first)
+        self._stacked: set[str] = set()  # arrays of rows whose parts are computed where they lie in it
+        for node in graph.walk():
+            if isinstance(node.op, ops.ConcatRows) and node.value() not in self._inside:
+                self._stack(node)
 
     def of(self, value: Value) -> Place:
         """The place of a value; most are their own root."""
@@ -62,7 +68,8 @@ class Places:
     def is_view(self, node: Node) -> bool:
         """Whether a node needs no step, since all that is read of it lies in its operands' memory, or they in its."""
         if isinstance(node.op, ROWS):
-            return node.value() in self._inside
+            value = node.value()
+            return node.name in self._stacked or (value in self._inside and value not in self._joined)
         return isinstance(node.op, (ops.Concat, *VIEWS)) and node.name not in self._steps
 
     def is_computed(self, value: Value) -> bool:
@@ -76,6 +83,24 @@ class Places:
         for value, first in zip(node.operands, starts(self.graph, node), strict=True):
             self._inside[value] = Place(node.value(), first)
             self._joined[value] = node.name
+
+    def _stack(self, node: Node) -> None:
+        """Statistics of a batch one behind the other: each is written to its place, if vectors may begin there."""
+        firsts = row_starts(self.graph, node)
+        for value, first in zip(node.operands, firsts, strict=True):
+            if first % VECTOR or node.operands.count(value) > 1 or not self._is_free_statistic(value):
+                return
+        self._stacked.add(node.name)
+        for value, first in zip(node.operands, firsts, strict=True):
+            self._inside[value] = Place(node.value(), first)
+            self._joined[value] = node.name
+
+    def _is_free_statistic(self, value: Value) -> bool:
+        """Whether a value is computed anew from each batch, in memory that is nobody else's."""
+        kind, source = self.graph.type_of(value), self.graph[value.node]
+        batch = any(self.graph.type_of(operand).batched for operand in source.operands)
+        vector = kind.element is Element.ACC and len(kind.shape) == 1
+        return vector and (batch or value.node in self._stacked) and value not in {*self._inside, *self._outputs}
 
     def _cut(self, node: Node) -> None:
         (source,) = node.operands
@@ -107,6 +132,14 @@ def starts(graph: Graph, node: Node) -> list[int]:
     result = [0]
     for value in node.operands[:-1]:
         result.append(result[-1] + graph.type_of(value).shape[-1])
+    return result
+
+
+def row_starts(graph: Graph, node: Node) -> list[int]:
+    """The first element of each operand in arrays of rows below each other."""
+    result = [0]
+    for value in node.operands[:-1]:
+        result.append(result[-1] + graph.type_of(value).count)
     return result
 
 
