@@ -12,14 +12,15 @@ import pytest
 
 from cnnc.codegen import generate
 from cnnc.ir import ops
-from cnnc.ir.ops import Fused, Op, Part
+from cnnc.ir.ops import Fused, Op
 from cnnc.ir.plan import Tile
-from cnnc.ir.types import Element, TensorType
+from cnnc.ir.types import TensorType
 from cnnc.ir.window import Window
 from cnnc.passes.tiles import choose_tile
 from cnnc.runtime.oracle import evaluate_op
 from cnnc.runtime.scalars import Scalars
 from tests.codegen.one_step import Operand, plan_of, relative_error, run_plan
+from tests.codegen.prologues import PROLOGUES, with_prologue
 
 TOLERANCE = 1e-5
 SAME = Window((3, 3), pad=(1, 1, 1, 1))
@@ -70,56 +71,6 @@ SLOTS = {"linear_wgrad": 2, "conv_wgrad": 2, "conv_wgrad_of_few_channels": 2, "c
 SLOTS |= {"conv_wgrad_of_groups": 2, "depthwise_wgrad": 2, "reduce": 2, "add": 2}
 
 
-def _apply(x: TensorType) -> tuple[list[Op], list[list[TensorType]]]:
-    vector = TensorType(x.shape[-1:], False, Element.ACC)
-    return [ops.BatchNorm(0.0), ops.Activation("sigmoid")], [[x, vector, vector, vector, vector], []]
-
-
-def _residual(x: TensorType) -> tuple[list[Op], list[list[TensorType]]]:
-    vector = TensorType(x.shape[-1:], False, Element.ACC)
-    return [ops.BatchNorm(0.0), ops.Add(), ops.Dropout(0.25, 3)], [[x, vector, vector, vector, vector], [x], []]
-
-
-def _input_grad(x: TensorType) -> tuple[list[Op], list[list[TensorType]]]:
-    vector = TensorType(x.shape[-1:], False, Element.ACC)
-    return [ops.BatchNormInputGrad(0.0)], [[x, x, vector, vector, vector, vector, vector]]
-
-
-PROLOGUES = {"apply": _apply, "residual": _residual, "input_grad": _input_grad}
-
-
-def with_prologue(
-    name: str, kind: str, slots: tuple[int, ...], stored: tuple[int, ...] = ()
-) -> tuple[Fused, list[TensorType]]:
-    """A reader whose operands in ``slots`` are computed on the way; those in ``stored`` leave the kernel, too."""
-    op, types = READERS[name]
-    operands: list[TensorType] = []
-    chains: list[tuple[list[Op], list[list[int]]]] = []
-    own: dict[int, int] = {}
-
-    def number(kind: TensorType) -> int:
-        operands.append(kind)
-        return len(operands) - 1
-
-    for slot, of in enumerate(types):
-        if slot in slots:
-            found, read = PROLOGUES[kind](of)
-            chains.append((found, [[number(item) for item in items] for items in read]))
-        else:
-            own[slot] = number(of)
-    parts: list[Part] = []
-    made = iter(range(len(operands), len(operands) + 100))
-    for slot, (found, read) in zip(slots, chains, strict=True):
-        for step, (one, others) in enumerate(zip(found, read, strict=True)):
-            before = (own[slot],) if step else ()
-            parts.append(Part(f"p{slot}.{step}", one, (*before, *others)))
-            own[slot] = next(made)
-    main = len(parts)
-    parts.append(Part("main", op, tuple(own[slot] for slot in range(len(types)))))
-    results = [next(made) for _ in op.infer(*types)]
-    return Fused(tuple(parts), (*results, *(own[slot] for slot in stored)), main), operands
-
-
 def drawn(types: list[TensorType], n: int) -> list[Operand]:
     """Seeded normal numbers; vectors are positive, since some are variances."""
     rng = np.random.default_rng(5)
@@ -155,25 +106,24 @@ CASES = [(name, slots) for name in READERS for slots in slots_of(name)]
 @pytest.mark.parametrize("kind", PROLOGUES)
 @pytest.mark.parametrize(("name", "slots"), CASES)
 def test_every_reader(name: str, slots: tuple[int, ...], kind: str, device: str, target: str) -> None:
-    op, types = with_prologue(name, kind, slots)
+    op, types = with_prologue(READERS[name], kind, slots)
     check(op, types, 3, device, target=target)
 
 
-@pytest.mark.parametrize("layout", ["HWNC", "NHWC"])
 @pytest.mark.parametrize(
     "name", [name for name, (op, _) in READERS.items() if isinstance(op, ops.Conv | ops.ConvDgrad | ops.Linear)]
 )
-def test_tiles_of_a_card(name: str, layout: str, device: str) -> None:
+def test_tiles_of_a_card(name: str, device: str) -> None:
     """Blocks of one tap and of several channels, whose rows and columns are mostly dead."""
-    op, types = with_prologue(name, "apply", (0,))
-    check(op, types, 3, device, target="sm_90", layout=layout, tile=Tile(32, 16, 16))
+    op, types = with_prologue(READERS[name], "apply", (0,))
+    check(op, types, 3, device, target="sm_90", layout="NHWC", tile=Tile(32, 32, 16))
 
 
 @pytest.mark.parametrize("splits", [1, 2, 5])
 @pytest.mark.parametrize("name", [name for name in READERS if name.endswith("wgrad") or "_wgrad_" in name])
 def test_weight_gradients_in_splits(name: str, splits: int, device: str) -> None:
     """The last program of each tile adds up the splits; some of those have no rows."""
-    op, types = with_prologue(name, "input_grad", (0, 1))
+    op, types = with_prologue(READERS[name], "input_grad", (0, 1))
     tile = choose_tile(op, tuple(types), op.infer(*types), 3, "interpret", "float32")
     assert tile is not None
     small = replace(tile, m=16, n=16, k=16 if "depthwise" not in name else 3, splits=splits)
@@ -200,7 +150,7 @@ def test_weight_gradients_in_splits(name: str, splits: int, device: str) -> None
 )
 def test_stored_on_the_way(name: str, slot: int, kind: str, device: str) -> None:
     """The kernel also stores what it computes of its operands: every element, and what no tile reaches stays."""
-    op, types = with_prologue(name, kind, (slot,), (slot,))
+    op, types = with_prologue(READERS[name], kind, (slot,), (slot,))
     check(op, types, 3, device)
     tile = choose_tile(op, tuple(types), op.infer(*types), 3, "sm_90", "float32")
     assert tile is not None
@@ -211,7 +161,7 @@ def test_stored_on_the_way(name: str, slot: int, kind: str, device: str) -> None
 @pytest.mark.parametrize("name", ["linear_of_pixels", "conv", "linear_wgrad", "conv_wgrad", "conv_of_few_channels"])
 def test_16_bit_factors(name: str, device: str, target: str) -> None:
     """What is computed in float32 is rounded to the images' type before it is multiplied."""
-    op, types = with_prologue(name, "apply", (0,))
+    op, types = with_prologue(READERS[name], "apply", (0,))
     operands = drawn(types, 3)
     plan = plan_of(op, types, n=3, target=target, dtype="float16")
     (found,) = run_plan(plan, generate(plan), operands, Scalars(3), device)
