@@ -24,6 +24,11 @@ PRODUCTS = (*WINDOWED, ops.Linear, ops.LinearDgrad, ops.LinearWgrad)
 SCATTERED = (ops.MaxPool, ops.AvgPool, ops.SumPool, ops.GlobalAvgPool, ops.Lrn)
 
 
+def has_descriptors(target: str, dtype: str) -> bool:
+    """Whether any kernel of a target takes descriptors in a compute dtype."""
+    return target in TARGETS and dtype in DTYPES
+
+
 def describable(buffer: Buffer) -> bool:
     """Whether descriptors can load blocks of a buffer: its axes, and its address and strides in bytes."""
     if buffer.axes not in ("HWNC", "NC", "0123", "01") or any(buffer.halo):

@@ -11,7 +11,7 @@ from cnnc.ir.plan import Buffer, Plan, Schedule, Space, Step
 from cnnc.ir.size import Offset, Size
 from cnnc.ir.types import Element, resolve
 from cnnc.passes.buffers import Arenas, BufferTable
-from cnnc.passes.descriptors import is_described
+from cnnc.passes.descriptors import has_descriptors, is_described
 from cnnc.passes.memory import Request, pack
 from cnnc.passes.rewrite import AND
 from cnnc.passes.shared_sums import counter_count, workspace_bytes
@@ -28,12 +28,19 @@ class Bucket:
 
 
 BUCKETS = (Bucket(1, 8, 4), Bucket(9, 63, 32), Bucket(64, None, 128))
+# Where a tile may have the images at one pixel for rows, half of a high one would be empty at N = 64.
+PIXELWISE_BUCKETS = (*BUCKETS[:2], Bucket(64, 127, 64), Bucket(128, None, 128))
+
+
+def buckets_of(target: str, dtype: str) -> tuple[Bucket, ...]:
+    """The buckets of a plan for one target and compute dtype."""
+    return PIXELWISE_BUCKETS if has_descriptors(target, dtype) else BUCKETS
 
 
 def make_plan(graph: Graph, arenas: Arenas, variant: str, target: str, dtype: str) -> Plan:
     """Steps, buffers and offsets of a graph for one target, for every bucket of N."""
     table = BufferTable(graph, arenas, target, dtype)
-    schedules = tuple(_schedule(table, bucket) for bucket in BUCKETS)
+    schedules = tuple(_schedule(table, bucket) for bucket in buckets_of(target, dtype))
     return Plan(graph.name, variant, target, dtype, arenas.params, arenas.state, schedules)
 
 

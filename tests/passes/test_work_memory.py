@@ -9,7 +9,7 @@ import pytest
 from cnnc.frontend import load, read_source
 from cnnc.ir.plan import Schedule
 from cnnc.passes.pipelines import compile_plan
-from cnnc.passes.plan import BUCKETS
+from cnnc.passes.plan import buckets_of
 from tests.passes.test_plans import live_bytes
 
 MODELS = Path(__file__).parent.parent.parent / "models"
@@ -33,7 +33,7 @@ def test_work_memory_is_nearly_as_small_as_it_can_be(name):
     for target, dtype in TARGETS:
         for variant in ("infer", "loss"):
             plan = compile_plan(model, variant, target, dtype)
-            for schedule, bucket in zip(plan.schedules, BUCKETS, strict=True):
+            for schedule, bucket in zip(plan.schedules, buckets_of(target, dtype), strict=True):
                 for n in (bucket.low, bucket.typical, bucket.high or 1000):
                     limit = AT_TYPICAL if n == bucket.typical else AT_ANY
                     found.append((ratio(schedule, n) / limit, ratio(schedule, n), target, variant, n))
