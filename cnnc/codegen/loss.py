@@ -9,6 +9,7 @@ from cnnc.codegen.kernel import Kernel
 from cnnc.codegen.launch import Programs
 from cnnc.codegen.rows import Rows, operand, rows_of
 from cnnc.codegen.rowwise import SCAN, begin_rows
+from cnnc.codegen.splits import ARRIVE, RESET
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer
 from cnnc.ir.size import Size
@@ -34,6 +35,14 @@ for block in range((C + BN - 1) // BN):
     tl.store(dlogits + dlogits_row[:, None] + channel[None, :], dx.to(dlogits.dtype.element_ty), mask=tile_live)
 """
 
+MEAN = """
+acc = tl.full((BLOCK,), 0.0, tl.float32)
+for block in range((N + BLOCK - 1) // BLOCK):
+    image = block * BLOCK + tl.arange(0, BLOCK)
+    acc += tl.load(partial + image, mask=image < N, other=0.0)
+tl.store(mean, tl.sum(acc, axis=0) / (N * 1.0))
+"""
+
 IMAGE_MEAN = """
 n = tl.program_id(0).to(tl.int64)
 acc = tl.full((BLOCK,), 0.0, tl.float32)
@@ -45,14 +54,15 @@ tl.store(loss + n * loss_n, WEIGHT * (tl.sum(acc, axis=0) / (POSITIONS * 1.0)))
 
 
 def emit_cross_entropy(context: Context) -> None:
-    """Loss per image and the gradient of the batch's mean, whichever is asked for.
+    """Loss per image, the batch's mean and its gradient, whichever is asked for.
 
     The losses of an image's positions go through the workspace, for a second kernel to add up.
     """
     assert isinstance(context.anchor, ops.CrossEntropy)
     x, label = context.operands
-    loss, dlogits = context.outputs
-    names = [name for name, buffer in (("loss", loss), ("grad", dlogits)) if buffer is not None]
+    found = dict(zip(context.results, context.outputs, strict=True))
+    loss, dlogits, mean = (found.get(len(context.inputs) + number) for number in range(3))
+    names = [name for name, buffer in (("loss", loss), ("mean", mean), ("grad", dlogits)) if buffer is not None]
     kernel = Kernel("_".join(["cross_entropy", *names]), "Cross-entropy of softmax, from the logits.")
     rows = rows_of(x)
     operand(kernel, "x", x)
@@ -72,11 +82,14 @@ def emit_cross_entropy(context: Context) -> None:
     begin_rows(context, kernel, rows, x.shape[-1], tuple(offsets))
     kernel.write(SCAN)
     kernel.write(TRUTH)
-    if loss is not None:
+    if loss is not None or mean is not None:
         kernel.write(ROW_LOSS)
+    if loss is not None:
         kernel.write(_store(rows, positions))
     if dlogits is not None:
         kernel.write(GRADIENT.replace("ROWS", rows.total))
+    if mean is not None:
+        _batch_mean(context, kernel, mean)
     grid = rows.programs(context.tile.m, 1)
     if loss is None or positions == 1:
         context.add(kernel, grid)
@@ -84,6 +97,19 @@ def emit_cross_entropy(context: Context) -> None:
     written = Size() if dlogits is None else total([dlogits])
     context.add(kernel, grid, context.read() + written + Size(a=4 * positions))
     _emit_image_mean(context, positions, loss)
+
+
+def _batch_mean(context: Context, kernel: Kernel, mean: Buffer) -> None:
+    """The last program to finish adds up the losses of all images, one of each, in their order."""
+    kernel.pointer("partial", context.workspace)
+    kernel.pointer("counters", context.counters)
+    kernel.pointer("mean", mean)
+    kernel.constant(BLOCK=SUM_BLOCK)
+    kernel.write("tl.store(partial + n, WEIGHT * row_loss, mask=live)\npid = 0  # one counter for all programs")
+    kernel.write(ARRIVE)
+    with kernel.block("if arrived == tl.num_programs(0) - 1:"):
+        kernel.write(MEAN)
+        kernel.write(RESET)
 
 
 def _store(rows: Rows, positions: int) -> str:

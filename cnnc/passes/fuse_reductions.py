@@ -2,7 +2,8 @@
 
 Batch norm's statistics run where their image is made, with what the running ones become; its gradient's reductions, and
 the sums that are biases' gradients, where the gradient is made. The image is then not read again, and several sums of
-one image are one kernel. Where no kernel can take a sum, those of one image still share a kernel.
+one image are one kernel. Where no kernel can take a sum, those of one image still share a kernel. The mean over a batch
+follows the losses of its images.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ def _host(rewriter: Rewriter, node: Node, hosts: Mapping[str, str]) -> str | Non
         host = hosts.get(source, source)
         follows = isinstance(graph[source].op, ops.BatchNormStats) and node.operands[3].node == source
         return host if follows and _late(graph, node, host, source) is None else None
+    if isinstance(node.op, ops.BatchMean):
+        return _host_of_mean(graph, node)
     if type(node.op) not in ROW_SUMS:
         return None
     if refusal(graph, node) is None:
@@ -112,6 +115,14 @@ def _host(rewriter: Rewriter, node: Node, hosts: Mapping[str, str]) -> str | Non
     first = min(others, key=lambda user: graph.position(user.name))
     together = first.name != node.name and first.name not in hosts and _late(graph, node, first.name) is None
     return first.name if together else None
+
+
+def _host_of_mean(graph: Graph, node: Node) -> str | None:
+    """The kernel of the losses that a mean is of, where one program can add them up: one for each image."""
+    loss = graph[node.operands[0].node]
+    if len(node.operands) > 1 or not isinstance(loss.op, ops.CrossEntropy):
+        return None
+    return loss.name if graph.type_of(loss.operands[1]).count == 1 else None
 
 
 def _late(graph: Graph, node: Node, host: str, *inside: str) -> str | None:

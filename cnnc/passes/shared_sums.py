@@ -15,8 +15,9 @@ def workspace_bytes(op: ops.Op, operands: Types, results: Types, tile: Tile | No
     """Bytes of partial results of programs that share a sum, or the losses of an image's positions."""
     sums = sums_of(op)
     channels = sum_channels(op, operands)
+    averaged = _is_averaged(op)
     anchor, operands, results = anchor_of(op, operands, results)
-    if tile is not None and isinstance(anchor, ops.CrossEntropy) and operands[1].count > 1:
+    if tile is not None and isinstance(anchor, ops.CrossEntropy) and (averaged or operands[1].count > 1):
         return Size(a=-(-4 * operands[1].count // ALIGN_BYTES) * ALIGN_BYTES)
     if tile is None:
         return Size()
@@ -30,6 +31,8 @@ def workspace_bytes(op: ops.Op, operands: Types, results: Types, tile: Tile | No
 
 def counter_count(op: ops.Op, operands: Types, results: Types, tile: Tile) -> int:
     """How many counters a step needs: one for each block of channels, or of a weight, that programs sum together."""
+    if _is_averaged(op):
+        return 1
     channels = sum_channels(op, operands)
     sums = sums_of(op)
     anchor, operands, results = anchor_of(op, operands, results)
@@ -41,6 +44,11 @@ def counter_count(op: ops.Op, operands: Types, results: Types, tile: Tile) -> in
         return 0
     groups = anchor.groups if isinstance(anchor, ops.Conv | ops.ConvDgrad) else 1
     return groups * -(-channels // groups // tile.n)
+
+
+def _is_averaged(op: ops.Op) -> bool:
+    """Whether a kernel of losses also gives their mean over the batch."""
+    return isinstance(op, ops.Fused) and any(isinstance(part.op, ops.BatchMean) for part in op.parts)
 
 
 def wgrad_programs(op: ops.Op, operands: Types, tile: Tile) -> int:

@@ -130,3 +130,27 @@ def test_batch_mean(n: int, device: str) -> None:
     (found,) = run_step(ops.BatchMean(), [Operand(x, True, Element.ACC)], device=device)
     assert found is not None
     assert relative_error(found, np.array(x.astype(np.float64).mean())) < TOLERANCE
+
+
+@pytest.mark.parametrize("wanted", [(True, True), (False, True), (False, False)])
+@pytest.mark.parametrize("tile", TILES)
+@pytest.mark.parametrize("n", [1, 3, 1027])
+def test_batch_mean_behind_the_losses(n: int, tile: Tile | None, wanted: tuple[bool, bool], device: str) -> None:
+    """One kernel: its last program adds up the losses, in their order whoever was last."""
+    rng = np.random.default_rng(20)
+    logits = rng.standard_normal((n, 10)).astype(np.float32)
+    label = rng.integers(0, 10, n).astype(np.int32)
+    parts = (ops.Part("rows", ops.CrossEntropy(0.3), (0, 1)), ops.Part("mean", ops.BatchMean(), (2,)))
+    results = (4, *(number for number, leaves in zip((2, 3), wanted, strict=True) if leaves))
+    tile = tile if tile is None or n < 1000 else Tile(128, 4, 1)
+    operands = [image(logits), Operand(label, True, Element.LABEL)]
+    mean, *found = run_step(ops.Fused(parts, results), operands, device=device, tile=tile, scalars=Scalars(n))
+    t = torch.tensor(logits).double().requires_grad_()
+    losses = 0.3 * functional.cross_entropy(t, torch.tensor(label).long(), reduction="none")
+    (dlogits,) = torch.autograd.grad(losses.mean(), t)
+    assert mean is not None
+    assert relative_error(mean, losses.mean().detach().numpy()) < TOLERANCE
+    expected = [array for array, leaves in zip((losses.detach(), dlogits), wanted, strict=True) if leaves]
+    for actual, want in zip(found, expected, strict=True):
+        assert actual is not None
+        assert relative_error(actual, want.numpy()) < TOLERANCE
