@@ -117,7 +117,7 @@ def _has_room(tile: Tile, load: Load, aligned: bool) -> bool:
     if load.normed or load.tiles > 2:
         return elements <= 128 * 64 and tile.warps == 8
     if load.computed or load.tiles or load.products > 1:
-        return elements <= 128 * 128 and (tile.warps == 8 or not load.computed)
+        return elements <= 128 * 128 // 8 * tile.warps and (tile.warps == 8 or not load.computed)
     return True
 
 

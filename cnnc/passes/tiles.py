@@ -13,7 +13,7 @@ from dataclasses import replace
 from cnnc.ir import ops
 from cnnc.ir.plan import Buffer, Tile
 from cnnc.ir.types import TensorType
-from cnnc.passes.descriptor_tiles import MULTIPROCESSORS, product_tile, wgrad_tile
+from cnnc.passes.descriptor_tiles import MULTIPROCESSORS, load_of, product_tile, wgrad_tile
 from cnnc.passes.nests import (
     ALIGNED,
     MATRIX_OPS,
@@ -87,7 +87,10 @@ def choose_tile(
     anchor, read, made = anchor_of(op, operands, results)
     if described:
         product = product_of(anchor, read, made, n)
-        return _described_tile(op, operands, replace(product, aligned=product.aligned and aligned), n)
+        product = replace(product, aligned=product.aligned and aligned)
+        # Factors computed from channels that come in no vectors leave no registers beside a block.
+        if product.aligned or not load_of(op, operands).computed:
+            return _described_tile(op, operands, product, n)
     rows = math.prod(tile_shape(op, operands)[:-1]) * n if isinstance(op, ops.Fused) else None
     tile = _anchor_tile(anchor, read, made, n, target, dtype, aligned, rows)
     if tile is None or not isinstance(op, ops.Fused) or rows is None or target == INTERPRET:
@@ -99,7 +102,7 @@ def choose_tile(
         if computes_factors(op, len(operands)):
             tile = with_factors(tile, target)
     if sums_of(op) and type(anchor) not in ROW_SUMS:
-        tile = _walking(tile, anchor, read, rows)
+        tile = _walking(tile, anchor, read, rows, target)
     return tile
 
 
@@ -194,7 +197,7 @@ def _product_tile(op: ops.Op, product: Product, dtype: str, target: str) -> Tile
     return Tile(m, n, k, warps=8 if m * n > 8192 else 4, stages=4 if single else 3)
 
 
-def _walking(tile: Tile, anchor: ops.Op, operands: Types, rows: int) -> Tile:
+def _walking(tile: Tile, anchor: ops.Op, operands: Types, rows: int, target: str) -> Tile:
     """The tile of programs that walk over rows and sum them: as many as the chip runs at a time, all with as many rows.
 
     Behind a product the sums take registers, and addresses that are the same for all rows are kept in some.
@@ -203,6 +206,8 @@ def _walking(tile: Tile, anchor: ops.Op, operands: Types, rows: int) -> Tile:
     made = anchor.infer(*operands)[0].shape
     if isinstance(anchor, MATRIX_OPS) and not ops.is_depthwise(anchor, operands[1].shape):
         tile, waves = replace(tile, n=min(64, tile.n), warps=8 if tile.n >= 32 else tile.warps), 2
+        if target.startswith("sm_10"):  # where accumulators lie in a memory of their own, and pass through registers
+            tile = replace(tile, m=64)
         columns = phases(anchor) * getattr(anchor, "groups", 1)
     programs = -(-made[-1] // tile.n) * columns
     return replace(tile, splits=max(1, min(waves * MULTIPROCESSORS // programs, -(-rows // tile.m))))

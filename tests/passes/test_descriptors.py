@@ -24,7 +24,7 @@ CONV: same
 conv 64 3x3
 conv 128 3x3
 conv 96 3x3/2
-conv 72 1x1
+conv 80 1x1
 conv 40 3x3
 flatten
 fc 10
