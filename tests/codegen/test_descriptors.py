@@ -151,12 +151,6 @@ def test_weight_gradients_in_splits(name: str, splits: int, device: str) -> None
     check(op, types, 33, device, tile=replace(TILE, splits=splits))
 
 
-@pytest.mark.parametrize("splits", [2, 7])
-def test_linear_weight_gradient_in_splits(splits: int, device: str) -> None:
-    op, types = LINEAR["wgrad"]
-    check(op, types, 33, device, tile=replace(TILE, splits=splits))
-
-
 def after(anchor: Op, types: list[TensorType], *, sums: bool) -> tuple[Fused, list[TensorType]]:
     """What follows on a tile: a bias at each position, a bias, a residual, dropout; perhaps statistics."""
     (made,) = anchor.infer(*types)
