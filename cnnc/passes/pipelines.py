@@ -43,6 +43,7 @@ from cnnc.passes.pointwise_conv import pointwise_conv
 from cnnc.passes.pool_gradients import pool_gradients
 from cnnc.passes.recompute import recompute
 from cnnc.passes.rewrite import spec_of
+from cnnc.passes.roofline import roofline_us
 from cnnc.passes.separate_outputs import separate_outputs
 from cnnc.passes.share_statistics import share_statistics
 from cnnc.passes.swap_pools import swap_pools, swap_trained_pools
@@ -154,15 +155,25 @@ OPTIONAL = (
     "fuse_prologues",
     "place_concats",
 )
+# Whether these pay is known only when all is fused.
+TRIED: tuple[Pass, ...] = (defer_corrections,)
 Without = frozenset[str]  # names of passes left out
 NOTHING: Without = frozenset()
 
 
-def run_passes(graph: Graph, passes: tuple[Pass, ...], label: str = "") -> Graph:
-    """Run passes in order, verifying after each; with CNNC_DUMP, write the graph after each."""
-    for position, step in enumerate(passes):
-        graph = verify(step(graph), step.__name__)
-        dump(f"{graph.name}.{label}.{position:02}-{step.__name__}.txt", partial(print_graph, graph))
+def run_passes(graph: Graph, passes: tuple[Pass, ...], label: str = "", position: int = 0) -> Graph:
+    """Run passes in order, verifying after each; with CNNC_DUMP, write the graph after each.
+
+    A pass that is only tried is left out again where the passes behind it make more of the graph without it.
+    """
+    for count, step in enumerate(passes, start=1):
+        before, graph = graph, verify(step(graph), step.__name__)
+        dump(f"{graph.name}.{label}.{position + count - 1:02}-{step.__name__}.txt", partial(print_graph, graph))
+        if step in TRIED and graph is not before:
+            rest = passes[count:]
+            tried = run_passes(graph, rest, label, position + count)
+            plain = run_passes(before, rest, f"{label}-without-{step.__name__}", position + count)
+            return tried if roofline_us(tried) <= roofline_us(plain) else plain
     return graph
 
 
