@@ -13,6 +13,8 @@ ELEMENTWISE = (*TILE_PARTS, ops.BatchNormInputGrad)
 TILEWISE = (*ELEMENTWISE, *tuple(ROW_SUMS))
 POOLS = (ops.MaxPool, ops.AvgPool, ops.SumPool, ops.GlobalAvgPool)
 LINEARS = (ops.Linear, ops.LinearDgrad)
+# Columns up to which a convolution may compute its image again for each tap: its matrix work is as small.
+NARROW = 32
 
 Types = tuple[TensorType, ...]
 
@@ -54,9 +56,17 @@ def _against_conv(op: ops.Conv | ops.ConvDgrad | ops.ConvWgrad, slot: int, opera
         return "depthwise gradients read it from memory" if isinstance(op, ops.ConvDgrad) else None
     if isinstance(op, ops.ConvWgrad) and slot == 0:
         return None
-    if op.window.taps > 1 and not taps:
+    if op.window.taps > 1 and not taps and _columns(op, operands) > NARROW:
         return f"{op.name} would compute it for each of {op.window.taps} taps"
     return None
+
+
+def _columns(op: ops.Conv | ops.ConvDgrad | ops.ConvWgrad, operands: Types) -> int:
+    """For how many channels a convolution uses an element of its image in one tap."""
+    first, second = operands
+    if isinstance(op, ops.ConvWgrad):
+        return first.shape[2] // op.groups
+    return second.shape[3] if isinstance(op, ops.ConvDgrad) else second.shape[0] // op.groups
 
 
 def reason_against_storing(op: ops.Fused, types: Types, number: int) -> str | None:
