@@ -102,6 +102,8 @@ def choose_tile(
         if computes_factors(op, len(operands)):
             tile = with_factors(tile, target)
     if sums_of(op) and type(anchor) not in ROW_SUMS:
+        if isinstance(anchor, MATRIX_OPS) and sum(type(part.op) in ROW_SUMS for part in op.parts) > 1:
+            tile = replace(tile, m=min(64, tile.m))  # of two branches: each reads an image for its sums
         tile = _walking(tile, anchor, read, rows, target)
     return tile
 
