@@ -15,9 +15,12 @@ from cnnc.passes.fuse import fuse_epilogues
 from cnnc.passes.fuse_prologues import fuse_prologues, fuse_tap_prologues, refusal, storing_refusal, too_early
 from cnnc.passes.pipelines import meaning, optimise
 from cnnc.passes.pointwise_conv import pointwise_conv
+from cnnc.passes.prologues import NARROW
 from cnnc.passes.roofline import roofline_us
 from tests.passes.networks import Builder
 from tests.passes.test_swap_pools import as_model, check_outputs, computed
+
+WIDE = NARROW + 5  # channels of convolutions that would compute too much for each of their taps
 
 
 def applied(net: Builder, name: str, *, skip: Value | None = None) -> Value:
@@ -80,7 +83,7 @@ def test_stored_by_the_first_product() -> None:
     value = applied(net, "act", skip=stem)
     left = net.conv("left", 4, 1)
     net.last = value
-    right = net.conv("right", 5, 3, 1, 1)
+    right = net.conv("right", WIDE, 3, 1, 1)
     before, found = checked(net, stem=stem, other=other, left=left, right=right)
     assert "act" in computed(before)
     assert "act" not in computed(found)
@@ -109,7 +112,7 @@ def test_several_taps() -> None:
     """A 3x3 would compute the value nine times: that is a pass of its own."""
     net, stem = started()
     value = applied(net, "act")
-    end = net.conv("end", 4, 3, 1, 1)
+    end = net.conv("end", WIDE, 3, 1, 1)
     before, found = checked(net, stem=stem, end=end)
     assert computed(found) == computed(before)
     drafts = Drafts(before)
@@ -123,13 +126,22 @@ def test_several_taps() -> None:
     check_outputs(model.graph, taps, model)
 
 
+def test_several_taps_of_a_narrow_convolution() -> None:
+    """As little matrix work as what it computes: it does so for each tap, by default."""
+    net, stem = started()
+    applied(net, "act")
+    end = net.conv("end", NARROW, 3, 1, 1)
+    _, found = checked(net, stem=stem, end=end)
+    assert computed(found) == ["stem", "end"]
+
+
 def test_a_value_that_must_be_stored_anyway_is_loaded() -> None:
     """One tap and nine: the 3x3 needs it stored, the product stores it for both."""
     net, stem = started()
     value = applied(net, "act")
     left = net.conv("left", 4, 1)
     net.last = value
-    right = net.conv("right", 5, 3, 1, 1)
+    right = net.conv("right", WIDE, 3, 1, 1)
     _, found = checked(net, stem=stem, left=left, right=right)
     assert parts_of(found, "left") == ["batch_norm", "activation", "linear"]
     assert found["right"].operands[0].node == "left"
@@ -141,9 +153,9 @@ def test_who_reads_before_can_not_wait() -> None:
     net.last = Value("input")
     other = net.conv("other", 9, 3, 1, 1)
     value = applied(net, "act", skip=stem)
-    first = net.conv("first", 4, 3, 1, 1)
+    first = net.conv("first", WIDE, 3, 1, 1)
     net.last = value
-    net.conv("second", 4, 1)
+    net.conv("second", WIDE, 1)
     end = net.op("end", ops.Add(), first)
     before, found = checked(net, stem=stem, other=other, first=first, end=end)
     node = before["act"]
@@ -171,10 +183,10 @@ def test_readers_that_load() -> None:
 def test_training(variant: str) -> None:
     """Batch norms in training: what they give is never stored, but for the 3x3; gradients are stored by one reader."""
     net = Builder(7, 6, 5)
-    net.conv("reduce", 4, 1)
+    net.conv("reduce", WIDE, 1)
     net.norm("reduce.bn")
     net.op("reduce.relu", ops.Activation("relu"))
-    net.conv("middle", 4, 3, 1, 1)
+    net.conv("middle", WIDE, 3, 1, 1)
     net.norm("middle.bn")
     net.op("middle.relu", ops.Activation("relu"))
     net.conv("expand", 8, 1)
