@@ -6,18 +6,17 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cnnc.api.fitting import Planner, build_fitting
 from cnnc.api.inputs import dtype_name
-from cnnc.codegen import generate
 from cnnc.codegen.artifact import Artifact, check_replaceable, write_artifact
-from cnnc.codegen.build import build
 from cnnc.codegen.build_targets import parse_targets
-from cnnc.codegen.launch import Module
 from cnnc.errors import UsageError
 from cnnc.frontend import load, read_source
 from cnnc.ir.model import Model
 from cnnc.ir.types import ITEM_BYTES
-from cnnc.passes.budget import Budget, plan_within
-from cnnc.passes.pipelines import Without, left_out
+from cnnc.passes.budget import Budget, segments_within
+from cnnc.passes.pipelines import Without, arenas_of, compile_plan, left_out, optimise
+from cnnc.passes.plan import make_plan
 
 DEFAULT_TARGETS = ("sm_90",)
 
@@ -75,13 +74,13 @@ def build_artifact(
     source = read_source(program)
     model = load(source)
     budget = None if memory_budget is None else Budget(memory_budget, model.train.batch)
-    modules = _modules(model, parse_targets(targets), name, train, passes, budget)
+    planners = _planners(model, parse_targets(targets), name, train, passes, budget)
 
     def tell(done: int, total: int, kernel: str) -> None:
         if progress is not None:
             progress(f"{done} of {total} kernels ({kernel})")
 
-    binaries = build(modules, targets, progress=tell)
+    binaries = build_fitting(planners, targets, progress=tell)
     artifact = Artifact(model.name, source.text, name, train, binaries.targets, model.sequence)
     write_artifact(directory, artifact, binaries)
     launches = {m.plan.variant: sum(map(len, m.tables[-1].steps.values())) for m in binaries.modules.values()}
@@ -89,18 +88,26 @@ def build_artifact(
     return Built(os.fspath(directory), model.name, name, binaries.targets, launches, kernels, binaries.reused)
 
 
-def _modules(
+def _planners(
     model: Model, targets: Sequence[str], dtype: str, train: bool, without: Without, budget: Budget | None
-) -> dict[str, Module]:
-    """One module per variant and target: tiles are chosen per target."""
+) -> dict[str, Planner]:
+    """What makes the plan of each variant and target: tiles are chosen per target."""
     variants = ["infer"]
     if ITEM_BYTES[dtype] < ITEM_BYTES["float32"]:
         variants.append("cast")
     if train:
         variants += ["forward", "loss", "vjp", "update"]
-    modules: dict[str, Module] = {}
+    planners: dict[str, Planner] = {}
     for target in targets:
         for variant in variants:
             label = variant if len(targets) == 1 else f"{variant}.{target}"
-            modules[label] = generate(plan_within(model, variant, target, dtype, budget, without))
-    return modules
+            planners[label] = _planner(model, variant, target, dtype, without, budget)
+    return planners
+
+
+def _planner(model: Model, variant: str, target: str, dtype: str, without: Without, budget: Budget | None) -> Planner:
+    """One variant's graph, made once, as plans with some tiles made smaller."""
+    if variant in ("update", "cast"):
+        return lambda narrowed: compile_plan(model, variant, target, dtype)
+    graph = optimise(model, variant, without, segments_within(model, variant, target, dtype, budget, without))
+    return lambda narrowed: make_plan(graph, arenas_of(model), variant, target, dtype, narrowed)

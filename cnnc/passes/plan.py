@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node
@@ -14,6 +16,7 @@ from cnnc.passes.buffers import Arenas, BufferTable
 from cnnc.passes.descriptors import has_descriptors, is_described
 from cnnc.passes.memory import Request, pack
 from cnnc.passes.rewrite import AND
+from cnnc.passes.room import narrower
 from cnnc.passes.shared_sums import counter_count, workspace_bytes
 from cnnc.passes.tiles import choose_tile, slice_is_aligned
 
@@ -37,28 +40,37 @@ def buckets_of(target: str, dtype: str) -> tuple[Bucket, ...]:
     return PIXELWISE_BUCKETS if has_descriptors(target, dtype) else BUCKETS
 
 
-def make_plan(graph: Graph, arenas: Arenas, variant: str, target: str, dtype: str) -> Plan:
-    """Steps, buffers and offsets of a graph for one target, for every bucket of N."""
+Narrowed = Mapping[tuple[int, str], int]  # by the bucket's lowest N and the step: how often its tile is made smaller
+
+
+def make_plan(
+    graph: Graph, arenas: Arenas, variant: str, target: str, dtype: str, narrowed: Narrowed = MappingProxyType({})
+) -> Plan:
+    """Steps, buffers and offsets of a graph for one target, for every bucket of N.
+
+    ``narrowed`` names steps whose kernels were found to need smaller tiles than the rule gives them.
+    """
     table = BufferTable(graph, arenas, target, dtype)
-    schedules = tuple(_schedule(table, bucket) for bucket in buckets_of(target, dtype))
+    schedules = tuple(_schedule(table, bucket, narrowed) for bucket in buckets_of(target, dtype))
     return Plan(graph.name, variant, target, dtype, arenas.params, arenas.state, schedules)
 
 
-def _schedule(table: BufferTable, bucket: Bucket) -> Schedule:
+def _schedule(table: BufferTable, bucket: Bucket, narrowed: Narrowed) -> Schedule:
     table.drop_workspaces()  # those of the bucket before
     prepare: list[Step] = []
     steps: list[Step] = []
     for node in table.graph.walk():
         if isinstance(node.op, ops.LEAVES) or table.places.is_view(node):
             continue
-        (prepare if node.name in table.constant else steps).append(_step(table, node, bucket))
+        step = _step(table, node, bucket, narrowed.get((bucket.low, node.name), 0))
+        (prepare if node.name in table.constant else steps).append(step)
     const_offsets, const = _stack(table)
     work_offsets, work = _pack(table, steps, bucket)
     buffers = table.place({**const_offsets, **work_offsets})
     return Schedule(bucket.low, bucket.high, buffers, tuple(prepare), tuple(steps), work, const)
 
 
-def _step(table: BufferTable, node: Node, bucket: Bucket) -> Step:
+def _step(table: BufferTable, node: Node, bucket: Bucket, narrowed: int) -> Step:
     operands = tuple(table.graph.type_of(value) for value in node.operands)
     inputs = tuple(table.ids[value] for value in node.operands)
     outputs = table.written(node)
@@ -69,7 +81,9 @@ def _step(table: BufferTable, node: Node, bucket: Bucket) -> Step:
         read = [table.buffers[index] for index in inputs]
         described = is_described(node.op, read, operands, table.target, bucket.low)
         problem = node.op, operands, node.types, bucket.typical, table.target, table.dtype
-        tile = choose_tile(*problem, aligned=aligned, described=described)
+        # Blocks have a least size: below it factors are loaded one by one.
+        described = described and narrowed < 2
+        tile = narrower(choose_tile(*problem, aligned=aligned, described=described), narrowed)
     workspace = counters = None
     if tile is not None:
         size = workspace_bytes(node.op, operands, node.types, tile)

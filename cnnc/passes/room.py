@@ -62,3 +62,18 @@ def whole_pixels(tile: Tile, anchor: ops.Op, channels: int) -> Tile:
     if isinstance(anchor, MATRIX_OPS):
         return replace(tile, m=64, n=n, k=min(32, tile.k), warps=8)
     return replace(tile, m=max(1, 2048 // n), n=n)
+
+
+def narrower(tile: Tile | None, times: int) -> Tile | None:
+    """A tile halved so often: in its rows down to 64, then its columns, then its step and the loads under way."""
+    for _ in range(times if tile is not None else 0):
+        assert tile is not None
+        if tile.m > 64:
+            tile = replace(tile, m=tile.m // 2)
+        elif tile.n > 32:
+            tile = replace(tile, n=tile.n // 2)
+        elif tile.k > 16:
+            tile = replace(tile, k=tile.k // 2)
+        else:
+            tile = replace(tile, m=max(16, tile.m // 2), stages=max(1, tile.stages - 1))
+    return tile
