@@ -62,6 +62,7 @@ h = first_h + rows // N // width * STRIDE_H
 w_ = first_w + rows // N % width * STRIDE_W
 """
 
+
 def emit_group(context: Context) -> None:
     """One kernel for a product, pool or chain with all that is fused to it."""
     kernel = Kernel(_name(context), "")

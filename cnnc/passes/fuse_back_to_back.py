@@ -60,7 +60,7 @@ def _main(node: Node) -> tuple[ops.Op, tuple[int, ...]]:
 
 def refusal(graph: Graph, users: Users, first: Node, second: Node) -> str | None:
     """Why a product can't compute what makes its operand on the way; None if it can."""
-    anchor, inputs = _main(first)
+    anchor, _ = _main(first)
     if not isinstance(anchor, FIRST):
         return f"{first.name} is no product"
     if isinstance(anchor, ops.Conv) and anchor.groups > 1:

@@ -15,6 +15,7 @@ from cnnc.ir.graph import Graph, Node, Value
 from cnnc.ir.types import TensorType
 from cnnc.passes.groups import Group, anchor_of, parts_of, regrouped
 from cnnc.passes.nests import ROW_SUMS, tile_shape
+from cnnc.passes.prologues import ELEMENTWISE
 from cnnc.passes.rewrite import Rewriter
 
 # Kernels of tiles of rows and channels, whose programs can walk over rows.
@@ -52,18 +53,31 @@ UPDATES = 16  # of batch norms, in one kernel
 
 
 def fuse_reductions(graph: Graph) -> Graph:
-    """Each sum over rows joins the kernel that makes its operand, or else the first one that sums the same value."""
+    """Each sum over rows joins the product or pool that makes its operand, or the first one that sums the same value.
+
+    Element-wise kernels wait: their values may never be stored (``fuse_prologues``).
+    """
+    return _fused(graph, late=False)
+
+
+def fuse_late_reductions(graph: Graph) -> Graph:
+    """Sums join the element-wise kernels that are left, and each other."""
+    return _fused(graph, late=True)
+
+
+def _fused(graph: Graph, *, late: bool) -> Graph:
     rewriter = Rewriter(graph)
     hosts: dict[str, str] = {}  # of each node that joins another's kernel, the name of that one
     for node in graph.walk():
-        host = _host(rewriter, node, hosts)
+        host = _host(rewriter, node, hosts, late)
         if host is not None:
             hosts[node.name] = host
     members: dict[str, list[Node]] = {}
     for name, host in hosts.items():
         members.setdefault(host, [graph[host]]).append(graph[name])
     groups = [Group(tuple(nodes), host, tuple(_leaving(rewriter, nodes))) for host, nodes in members.items()]
-    groups.extend(_updates(rewriter, hosts))
+    if late:
+        groups.extend(_updates(rewriter, hosts))
     return regrouped(graph, groups) if groups else graph
 
 
@@ -81,10 +95,12 @@ def _updates(rewriter: Rewriter, hosts: Mapping[str, str]) -> Iterator[Group]:
             yield Group(several, several[0].name, tuple(_leaving(rewriter, several)))
 
 
-def refusal(graph: Graph, node: Node) -> str | None:
+def refusal(graph: Graph, node: Node, *, late: bool = True) -> str | None:
     """Why a sum over rows does not join the kernel of its operand; None if it does."""
     value = node.operands[0]
     host = graph[value.node]
+    if not late and isinstance(anchor_of(host.op), ELEMENTWISE):
+        return f"{host.name} may be computed where it is read"
     if not isinstance(anchor_of(host.op), WALKING):
         return f"the programs of {host.name} do not walk over rows"
     types = tuple(graph.type_of(operand) for operand in host.operands)
@@ -97,7 +113,7 @@ def refusal(graph: Graph, node: Node) -> str | None:
     return _late(graph, node, host.name)
 
 
-def _host(rewriter: Rewriter, node: Node, hosts: Mapping[str, str]) -> str | None:
+def _host(rewriter: Rewriter, node: Node, hosts: Mapping[str, str], late: bool) -> str | None:
     """The kernel that a node joins."""
     graph = rewriter.old
     if isinstance(node.op, ops.BatchNormUpdate):
@@ -109,8 +125,10 @@ def _host(rewriter: Rewriter, node: Node, hosts: Mapping[str, str]) -> str | Non
         return _host_of_mean(graph, node)
     if type(node.op) not in ROW_SUMS:
         return None
-    if refusal(graph, node) is None:
+    if refusal(graph, node, late=late) is None:
         return node.operands[0].node
+    if not late:
+        return None
     others = (user for user, slot in rewriter.users[node.operands[0]] if slot == 0 and type(user.op) in ROW_SUMS)
     first = min(others, key=lambda user: graph.position(user.name))
     together = first.name != node.name and first.name not in hosts and _late(graph, node, first.name) is None

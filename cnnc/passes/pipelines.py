@@ -32,7 +32,7 @@ from cnnc.passes.fuse_lrn import fuse_lrn
 from cnnc.passes.fuse_pools import fuse_pools
 from cnnc.passes.fuse_products import fuse_products
 from cnnc.passes.fuse_prologues import fuse_prologues
-from cnnc.passes.fuse_reductions import fuse_reductions
+from cnnc.passes.fuse_reductions import fuse_late_reductions, fuse_reductions
 from cnnc.passes.fuse_splits import fuse_splits
 from cnnc.passes.fuse_windows import fuse_windows
 from cnnc.passes.lower_batchnorm import lower_batchnorm
@@ -75,6 +75,7 @@ FUSION: tuple[Pass, ...] = (
     # Behind all that joins a kernel before it: an epilogue saves writing what it reads, a prologue at most a write and
     # a read of what it computes. What is left are values that wait for sums, or that several kernels make together.
     fuse_prologues,
+    fuse_late_reductions,
     dead_code,
     separate_outputs,
     place_concats,  # last: it counts on what is an output, and what is one kernel
@@ -153,6 +154,7 @@ OPTIONAL = (
     "fuse_reductions",
     "fuse_followers",
     "fuse_prologues",
+    "fuse_late_reductions",
     "place_concats",
 )
 # Whether these pay is known only when all is fused.
