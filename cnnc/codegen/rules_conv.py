@@ -99,7 +99,8 @@ a_mask = inside[:, None] & k_live[None, :]
 
 DGRAD_WEIGHT = """
 w_row = (FIRST_K + k).to(tl.int64) * (R * S * CHANNELS) + (r * S + s) * CHANNELS
-b = tl.load(w + w_row[:, None] + column[None, :], mask=k_live[:, None] & channel_live[None, :], other=0.0).to(a.dtype)
+w_at = w + w_row[:, None] + column[None, :]
+b = tl.load(w_at, mask=k_live[:, None] & channel_live[None, :], other=0.0).to(a.dtype)
 """
 
 DGRAD_GATHER = f"""
@@ -122,7 +123,8 @@ a_mask = a_mask & (down % STRIDE_H == 0) & (right % STRIDE_W == 0)
 
 DGRAD_SPREAD_WEIGHT = """
 w_row = (FIRST_K + k).to(tl.int64) * (R * S * CHANNELS) + tap * CHANNELS
-b = tl.load(w + w_row[:, None] + column[None, :], mask=k_live[:, None] & channel_live[None, :], other=0.0).to(a.dtype)
+w_at = w + w_row[:, None] + column[None, :]
+b = tl.load(w_at, mask=k_live[:, None] & channel_live[None, :], other=0.0).to(a.dtype)
 """
 
 

@@ -104,6 +104,7 @@ def interpreting() -> Iterator[None]:
             scope.set_attr(Builder, "cast_impl", _cast)
             scope.set_attr(Builder, "create_fp_to_fp", _convert)
             scope.set_attr(Builder, "create_splat", _splat)
+            scope.set_attr(triton_interpreter.ReduceOps, "sum", _sum)
             with np.errstate(all="ignore"):
                 yield
         finally:
@@ -131,6 +132,15 @@ def _splat(builder: Any, target: Any, scalar: Any) -> Any:
     """A scalar repeated. A truth value stays one: Triton makes it int32, which 3.9 refuses as a mask."""
     value = scalar.data.reshape(-1)[0]
     return Handle(np.full(target.shape, value, scalar.data.dtype), scalar.dtype.scalar)
+
+
+def _sum(reduction: Any, values: Any) -> Any:
+    """A sum along an axis. The interpreter adds floats one after the other, and errors pile up; a card's threads
+    add them as a tree."""
+    data = values.handle.data
+    wide = np.float64 if data.dtype.kind == "f" else data.dtype
+    total = np.sum(data, axis=reduction.axis, keepdims=reduction.keep_dims, dtype=wide)
+    return reduction.to_tensor(np.asarray(total).astype(data.dtype), values.dtype)
 
 
 def _floats(handle: Any) -> Any:
