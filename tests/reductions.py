@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
+
+from cnnc.frontend import expand, load, read_source
+from cnnc.ir.model import Model
+from cnnc.source import Source
+from tests.facts import FACTS
 from tests.torch_parts import EPS, FULL, Reduction
+
+MODELS = Path(__file__).resolve().parent.parent / "models"
 
 # By the start of the id; the first that fits holds. Divisors divide every width that meets a sum of widths.
 # Images stay as large as the last pool with a fixed window needs; odd ones and their halves keep the paddings' pattern.
@@ -56,6 +65,17 @@ REDUCTIONS: dict[str, Reduction] = {
 
 def reduction_of(network: str) -> Reduction:
     return next(reduction for start, reduction in REDUCTIONS.items() if network.startswith(start))
+
+
+def everyday(names: tuple[str, ...]) -> list[object]:
+    """Every published network, as a test's parameter: all but ``names`` are slow."""
+    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in FACTS]
+
+
+def reduced(name: str, eps: float = EPS) -> Model:
+    """A published network, narrower and on smaller images."""
+    text = reduced_text(expand(load(read_source(MODELS / f"{name}.cnn"))), reduction_of(name), eps)
+    return load(Source(f"{name}, reduced", text))
 
 
 def reduced_text(expanded: str, reduction: Reduction, eps: float = EPS) -> str:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from cnnc.api.network import Network
-from cnnc.frontend import expand, load, read_source
-from cnnc.ir.model import Model
 from cnnc.report.summary import summarize
 from cnnc.runtime.arrays import Array
-from cnnc.source import Source
 from tests.facts import FACTS, is_in_head
 from tests.random_runs import poison
-from tests.reductions import reduced_text, reduction_of
+from tests.reductions import everyday, reduced, reduction_of
 from tests.torch_networks import PublishedNetwork
 from tests.torch_parts import EPS
 
-MODELS = Path(__file__).resolve().parent.parent / "models"
 DOUBLE, SINGLE = 1e-9, 1e-5  # relative L2 against PyTorch in float64
 FLOOR = 0.01  # gradients that cancel to nothing are compared on the scale of the largest
 BATCH = 3
@@ -33,11 +28,6 @@ GENTLE_EPS = 1.0
 # One of each family for every day; the others have the same parts more often.
 QUICK = ("lenet5_1998", "alexnet_grouped", "vgg_a", "inception_reduced", "resnet20_cifar", "alphago_policy_k192")
 QUICK += ("fcn32s", "wavenet_small", "fully_connected_net", "x_or_o", "xo_slash_toy", "binarynet_mnist")
-
-
-def reduced(name: str, eps: float = EPS) -> Model:
-    text = reduced_text(expand(load(read_source(MODELS / f"{name}.cnn"))), reduction_of(name), eps)
-    return load(Source(f"{name}, reduced", text))
 
 
 class Pair:
@@ -128,10 +118,6 @@ def gradient(tensor: torch.Tensor) -> Array:
 def check(name: str, dtype: str, tolerance: float) -> None:
     for what, found in Pair(name, dtype).differences():
         assert found <= tolerance, what
-
-
-def everyday(names: tuple[str, ...]) -> list[object]:
-    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in FACTS]
 
 
 @pytest.mark.parametrize("name", everyday(QUICK))
