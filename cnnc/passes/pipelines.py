@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache, partial
 
 from cnnc.env import dump
@@ -161,6 +161,8 @@ OPTIONAL = (
 TRIED: tuple[Pass, ...] = (defer_corrections,)
 Without = frozenset[str]  # names of passes left out
 NOTHING: Without = frozenset()
+# By target: the host stores what it computes on the way, so that to compute it in every reader only costs time.
+UNWANTED: Mapping[str, Without] = {"cpu": frozenset({"fuse_prologues"})}
 
 
 def run_passes(graph: Graph, passes: tuple[Pass, ...], label: str = "", position: int = 0) -> Graph:
@@ -259,6 +261,7 @@ def compile_plan(
         )
     if variant == "cast":
         return arena_plan(ops.CastArena(), arenas, model.name, target, dtype)
+    without |= UNWANTED.get(target, NOTHING)
     plan = make_plan(optimise(model, variant, without, segments), arenas, variant, target, dtype)
     dump(f"{model.name}.{variant}.{target}.plan.txt", partial(print_plan, plan))
     return plan

@@ -12,6 +12,7 @@ from cnnc.passes.pipelines import NOTHING, OPTIONAL, PIPELINES, arenas_of, compi
 from cnnc.resources import resource
 from cnnc.runtime.device import open_device
 from cnnc.runtime.verify import verify_model
+from cnnc.source import Source
 
 RESNET = """\
 model small_resnet
@@ -97,3 +98,15 @@ def test_unknown_and_essential_passes_get_one_sentence() -> None:
         with pytest.raises(UsageError, match=f"^{essential} can't be left out; {listed}"):
             left_out([essential])
     assert left_out(()) == pipelines.NOTHING
+
+
+def test_the_host_computes_each_value_once() -> None:
+    """What every reader would compute for itself on a card, the cpu's plan has a step for."""
+    text = "input 6x6x4\nconv 8 3x3 same nobias bn relu\nconv 8 1x1 nobias bn relu\nfc 3"
+    model = load(Source("<test>", text))
+    names = {
+        target: [step.op.name for step in compile_plan(model, "loss", target, "float32").schedules[0].steps]
+        for target in ("cpu", "interpret")
+    }
+    assert any(name.startswith("batch_norm+activation+linear+") for name in names["interpret"])
+    assert not any(name.startswith("batch_norm+activation+linear+") for name in names["cpu"])
