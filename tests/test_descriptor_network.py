@@ -31,7 +31,7 @@ def test_forward_and_backward() -> None:
     device.target = "sm_90"
     schedule = compile_plan(model, "loss", device.target, "bfloat16").schedule(BATCH)
     described = [step.name for step in schedule.steps if step.tile is not None and step.tile.descriptors]
-    assert len(described) >= 10
+    assert len(described) >= 8  # forward, backward, and weights: several of them in one kernel with others
     groups = list(verify_model(model, device, "bfloat16", train=True, batch=BATCH))
     assert set(described) <= {group.name for group in groups}
     assert not [group for group in groups if not group.passed]

@@ -210,6 +210,8 @@ def test_every_part_follows_every_anchor(anchor: type[ops.Op], device: str) -> N
         (ops.Add(), [tile]),
         (ops.Dropout(0.5, 2), []),
         (ops.BatchNorm(), [row, row, row, row]),
+        (ops.BatchNormScale(), [row, row]),
+        (ops.ChannelAffine(2), [tile, *(vector(_normal(8, seed=seed)) for seed in (15, 16))]),
     ]
     assert {type(part) for part, _ in followers} == set(TILE_PARTS)
     for part, others in followers:
