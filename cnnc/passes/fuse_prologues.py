@@ -22,20 +22,11 @@ from cnnc.passes.prologues import is_elementwise, reason_against, reason_against
 
 
 def fuse_prologues(graph: Graph) -> Graph:
-    """Prologues of all kernels but of convolutions with several taps, which would compute them for each tap."""
-    return _fused(graph, taps=False)
-
-
-def fuse_tap_prologues(graph: Graph) -> Graph:
-    """Prologues of convolutions with several taps too: fewer bytes for more arithmetic in the products' loops."""
-    return _fused(graph, taps=True)
-
-
-def _fused(graph: Graph, *, taps: bool) -> Graph:
+    """Prologues of all kernels but of wide convolutions with several taps, which would compute them for each tap."""
     drafts = Drafts(graph)
     for node in graph.walk():
         if is_elementwise(node) and drafts.readers(node.value()):
-            choice = _best(drafts, node, taps)
+            choice = _best(drafts, node)
             drafts.apply(choice.groups)
             if not choice.kept:
                 drafts.drop(node)
@@ -63,20 +54,20 @@ class Choice:
         return round(us, 3), sum(cost.bytes for cost in self.costs), len(self.costs)
 
 
-def _best(drafts: Drafts, node: Node, taps: bool) -> Choice:
+def _best(drafts: Drafts, node: Node) -> Choice:
     """The cheapest choice; of equal ones that which stores, since then the others need not compute."""
     readers = drafts.readers(node.value())
-    able = {name: drafts.joined(name, node) for name in readers if refusal(drafts, node, name, taps=taps) is None}
+    able = {name: drafts.joined(name, node) for name in readers if refusal(drafts, node, name) is None}
     choices = [*_stored(drafts, node, able), *_never_stored(drafts, node, able), _kept(drafts, node, able)]
     choices.sort(key=lambda choice: choice.rank)
     return next(choice for choice in choices if too_early(drafts, node, choice.storing, choice.waiting) is None)
 
 
-def refusal(drafts: Drafts, node: Node, reader: str, *, taps: bool = False) -> str | None:
+def refusal(drafts: Drafts, node: Node, reader: str) -> str | None:
     """Why a kernel can't compute an element-wise value that it reads; None if it can."""
     op, operands = drafts.body(reader)
     types = tuple(map(drafts.graph.type_of, operands))
-    return reason_against(op, types, operands.index(node.value()), taps=taps)
+    return reason_against(op, types, operands.index(node.value()))
 
 
 def storing_refusal(drafts: Drafts, node: Node, reader: str) -> str | None:

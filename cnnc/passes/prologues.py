@@ -25,38 +25,38 @@ def is_elementwise(node: Node) -> bool:
     return len(node.types) == 1 and node.types[0].batched and all(isinstance(part.op, ELEMENTWISE) for part in parts)
 
 
-def reason_against(op: ops.Fused, types: Types, number: int, *, taps: bool) -> str | None:
+def reason_against(op: ops.Fused, types: Types, number: int) -> str | None:
     """Why a kernel can't compute operand ``number`` of its body on the way; None if it can.
 
-    Without ``taps``, windows of several taps don't compute it: a product would do so once for each tap, in its loop.
+    Wide convolutions of several taps don't: they would compute it once for each tap, in their loop.
     """
     values = op.value_types(types)
     for part in op.parts:
         for slot, operand in enumerate(part.operands):
             if operand == number:
-                reason = _against(part.op, slot, tuple(values[i] for i in part.operands), taps)
+                reason = _against(part.op, slot, tuple(values[i] for i in part.operands))
                 if reason is not None:
                     return reason
     return None
 
 
-def _against(op: ops.Op, slot: int, operands: Types, taps: bool) -> str | None:
+def _against(op: ops.Op, slot: int, operands: Types) -> str | None:
     if isinstance(op, (*TILEWISE, ops.LinearWgrad)):
         return None
     if isinstance(op, (*LINEARS, *POOLS)) and slot == 0:
         return None
     if isinstance(op, ops.Conv | ops.ConvDgrad | ops.ConvWgrad):
-        return _against_conv(op, slot, operands, taps)
+        return _against_conv(op, slot, operands)
     return f"{op.name} reads it from memory"
 
 
-def _against_conv(op: ops.Conv | ops.ConvDgrad | ops.ConvWgrad, slot: int, operands: Types, taps: bool) -> str | None:
+def _against_conv(op: ops.Conv | ops.ConvDgrad | ops.ConvWgrad, slot: int, operands: Types) -> str | None:
     depthwise = ops.is_depthwise(op, operands[1].shape)
     if depthwise:
         return "depthwise gradients read it from memory" if isinstance(op, ops.ConvDgrad) else None
     if isinstance(op, ops.ConvWgrad) and slot == 0:
         return None
-    if op.window.taps > 1 and not taps and _columns(op, operands) > NARROW:
+    if op.window.taps > 1 and _columns(op, operands) > NARROW:
         return f"{op.name} would compute it for each of {op.window.taps} taps"
     return None
 
