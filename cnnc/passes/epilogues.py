@@ -4,6 +4,27 @@ from __future__ import annotations
 
 from cnnc.ir import ops
 
+# What may follow on a tile: one element of the result needs one element of each tile and one of each
+# vector of channels or array of positions.
+TILE_PARTS: tuple[type[ops.Op], ...] = (
+    ops.BiasAdd,
+    ops.PositionBias,
+    ops.Activation,
+    ops.ActivationGrad,
+    ops.PRelu,
+    ops.PReluGrad,
+    ops.PReluSlopeGrad,
+    ops.Identity,
+    ops.Scale,
+    ops.ChannelScale,
+    ops.Mul,
+    ops.Add,
+    ops.Dropout,
+    ops.BatchNorm,
+    ops.BatchNormScale,
+    ops.ChannelAffine,
+)
+
 # Kernels that end in the store of one [rows, channels] tile, and so can go on computing on it.
 TILE_ANCHORS: tuple[type[ops.Op], ...] = (
     ops.Conv,
@@ -29,44 +50,8 @@ TILE_ANCHORS: tuple[type[ops.Op], ...] = (
     ops.MaxoutGrad,
     ops.Lrn,
     ops.LrnGrad,
-    ops.BatchNorm,
     ops.BatchNormInputGrad,
-    ops.BatchNormScale,
-    ops.ChannelAffine,
-    ops.BiasAdd,
-    ops.PositionBias,
-    ops.Activation,
-    ops.ActivationGrad,
-    ops.PRelu,
-    ops.PReluGrad,
-    ops.PReluSlopeGrad,
-    ops.Identity,
-    ops.Scale,
-    ops.ChannelScale,
-    ops.Mul,
-    ops.Add,
-    ops.Dropout,
-)
-
-# What may follow: one element of the result needs one element of each tile and one of each
-# vector of channels or array of positions.
-TILE_PARTS: tuple[type[ops.Op], ...] = (
-    ops.BiasAdd,
-    ops.PositionBias,
-    ops.Activation,
-    ops.ActivationGrad,
-    ops.PRelu,
-    ops.PReluGrad,
-    ops.PReluSlopeGrad,
-    ops.Identity,
-    ops.Scale,
-    ops.ChannelScale,
-    ops.Mul,
-    ops.Add,
-    ops.Dropout,
-    ops.BatchNorm,
-    ops.BatchNormScale,
-    ops.ChannelAffine,
+    *TILE_PARTS,
 )
 
 # Parts that may read the chain's value in any slot; all others read it in their first.

@@ -10,7 +10,7 @@ from cnnc.ir import ops
 from cnnc.ir.graph import Graph, Node
 from cnnc.ir.model import Model
 from cnnc.ir.verify import verify
-from cnnc.passes.fuse_reductions import UPDATES, fuse_reductions, refusal
+from cnnc.passes.fuse_reductions import UPDATES, fuse_late_reductions, fuse_reductions, refusal
 from cnnc.passes.groups import parts_of
 from cnnc.passes.pipelines import OPTIONAL, arenas_of, meaning, optimise
 from cnnc.passes.places import Places
@@ -24,7 +24,7 @@ from cnnc.runtime.verify import random_inputs, random_params
 from cnnc.source import Source
 
 SUMS = (ops.BatchNormStats, ops.BatchNormReduce, ops.ChannelSum)
-LATER = frozenset({"share_statistics", "fuse_reductions", "fuse_followers", "fuse_prologues"})
+LATER = frozenset({"share_statistics", "fuse_reductions", "fuse_followers", "fuse_prologues", "fuse_late_reductions"})
 SCALARS = Scalars(3, seed=5, step=2)
 
 RESIDUAL = """
@@ -157,7 +157,7 @@ def test_sums_of_one_value_that_no_kernel_takes() -> None:
     part = graph.add("part", ops.ChannelSum(), [split.value(1)])
     graph.outputs = {"mean": stats.value(0), "total": total.value(), "part": part.value()}
     assert refusal(graph, stats) == "the programs of x do not walk over rows"
-    after = verify(fuse_reductions(graph))
+    after = verify(fuse_late_reductions(graph))
     assert sums_of(after) == {"total": ["stats", "total"], "part": ["part"]}
     image = np.random.default_rng(1).standard_normal((3, 4, 4, 6))
     before = evaluate(graph, {"x": image}, {}, scalars=SCALARS)
