@@ -21,7 +21,7 @@ from cnnc.runtime.scalars import Scalars
 from cnnc.runtime.verify import random_inputs, random_params, verify_model
 from tests.passes.arms import Arms, as_model, with_scores
 from tests.passes.networks import Builder
-from tests.test_networks_torch import MODELS
+from tests.reductions import MODELS
 
 SCALARS = Scalars(3, seed=4, step=1)
 DEVICES = (("cpu", "float64"), ("cpu", "float32"), ("interpret", "float32"))
