@@ -16,6 +16,7 @@ from tests.random_runs import poison
 TOLERANCE = 1e-5  # relative L2; gradients that cancel are compared on the scale of the largest
 FLOOR = 0.01
 BATCH = 2
+GROUP_BATCH = 3  # a batch norm of two values has gradients that are rounding errors alone
 
 BLOCKS = {
     "alexnet": """
@@ -210,5 +211,5 @@ def results(net: Network, x: np.ndarray, dy: np.ndarray) -> dict[str, np.ndarray
 def test_every_group(family: str) -> None:
     """All passes, in inference and training: each fused group and each output against the unfused graph."""
     model = load(Source(f"<{family}>", BLOCKS[family]))
-    groups = list(verify_model(model, open_device("interpret", "float32"), "float32", train=True, batch=BATCH))
+    groups = list(verify_model(model, open_device("interpret", "float32"), "float32", train=True, batch=GROUP_BATCH))
     assert [group for group in groups if not group.passed] == []
