@@ -86,3 +86,13 @@ def test_the_command_says_which_pass_and_fails(
     path.write_text(TEXT)
     assert main(["verify", str(path), "--device", "cpu", "--dtype", "float64"]) == 1
     assert "fold_batchnorm" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [2, 3])
+def test_gradients_that_cancel_are_no_error(batch: int, dtype: str) -> None:
+    """Over two or three values a batch norm's gradient is a small rest; a bias's gradient, the sum of these, is 0."""
+    model = load(Source("<test>", "input 6\nfc 5 bn tanh\nfc 3 bn"))
+    for seed in range(6):
+        groups = verify_model(model, open_device("cpu", dtype), dtype, train=True, batch=batch, seed=seed)
+        assert [group for group in groups if not group.passed] == []

@@ -153,19 +153,22 @@ def _exact(array: Array) -> Array:
 
 def _cancellation_floors(op: ops.Op, operands: list[Array], results: int, scalars: Scalars) -> list[float]:
     """For each result a floor for its norm: of a sum whose terms may cancel, as a bias's gradient does before a batch
-    norm.
+    norm, and of that batch norm's own gradient over few values.
 
     Rounding errors are proportional to the terms, not to what is left of them: a hundredth of the
     same sum over absolute values.
     """
     if isinstance(op, ops.Fused):
-        values, floors = list(operands), [0.0] * len(operands)
+        values, terms, floors = list(operands), list(operands), [0.0] * len(operands)
         for part in op.parts:
-            read = [values[number] for number in part.operands]
-            made = evaluate_op(part.op, read, scalars)
+            made = evaluate_op(part.op, [values[number] for number in part.operands], scalars)
+            read = [terms[number] for number in part.operands]
             floors.extend(_cancellation_floors(part.op, read, len(made), scalars))
             values.extend(made)
+            terms.extend([_scaled(part.op, read, scalars)] if isinstance(part.op, ops.BatchNormInputGrad) else made)
         return [floors[number] for number in op.results]
+    if isinstance(op, ops.BatchNormInputGrad):
+        return [CANCELLATION * float(np.linalg.norm(_scaled(op, operands, scalars)))]
     if not isinstance(op, SUMS):
         return [0.0] * results
     if isinstance(op, ops.BatchNormReduce):
@@ -173,6 +176,13 @@ def _cancellation_floors(op: ops.Op, operands: list[Array], results: int, scalar
         operands = [dy, x - mean, np.zeros_like(mean), var]
     sums = evaluate_op(op, [np.abs(operand) for operand in operands], scalars)
     return [CANCELLATION * max(float(np.linalg.norm(one)) for one in sums)] * results
+
+
+def _scaled(op: ops.BatchNormInputGrad, operands: list[Array], scalars: Scalars) -> Array:
+    """The largest terms of a batch norm's gradient: what its corrections are taken from."""
+    dy, _, _, var, gamma, _, _ = operands
+    (scaled,) = evaluate_op(ops.BatchNormScale(op.eps), [np.abs(dy), np.abs(gamma), var], scalars)
+    return scaled
 
 
 def _blocks(device: Device, plan: Plan, schedule: Schedule, n: int) -> dict[Key, Any]:
