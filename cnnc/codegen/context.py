@@ -9,8 +9,8 @@ from fractions import Fraction
 from functools import cached_property
 
 from cnnc.codegen.kernel import Kernel
+from cnnc.codegen.kernel_texts import KernelTexts
 from cnnc.codegen.launch import Launch, Programs
-from cnnc.codegen.library import Library
 from cnnc.ir import ops
 from cnnc.ir.ops import Op, Part
 from cnnc.ir.plan import Buffer, Step, Tile
@@ -28,7 +28,7 @@ class Context:
 
     step: Step
     buffers: Mapping[int, Buffer]
-    library: Library
+    texts: KernelTexts
     interpreted: bool
     batch: int  # a representative N of the bucket
     launches: list[Launch] = field(default_factory=list)
@@ -185,7 +185,7 @@ class Context:
         warps: int | None = None,
     ) -> None:
         """Put a kernel into the module and its launch into the step."""
-        name = self.library.add(kernel)
+        name = self.texts.add(kernel)
         nbytes = self.read() + self.written() + self.joined() if nbytes is None else nbytes
         flops = self.flops if flops is None else flops
         tile = self.tile

@@ -16,8 +16,8 @@ from cnnc.codegen.channel import (
 from cnnc.codegen.context import Context
 from cnnc.codegen.depthwise import emit_depthwise_wgrad
 from cnnc.codegen.group import emit_group
+from cnnc.codegen.kernel_texts import KernelTexts
 from cnnc.codegen.launch import Launch, LaunchTable, Module
-from cnnc.codegen.library import Library
 from cnnc.codegen.loss import emit_batch_mean, emit_cross_entropy
 from cnnc.codegen.lrn import emit_lrn, emit_lrn_grad
 from cnnc.codegen.pointwise import emit_flatten, emit_unflatten
@@ -131,9 +131,9 @@ def generate(plan: Plan) -> Module:
     Raises:
         ValueError: the plan breaks the contract (channels not innermost, a split without workspace).
     """
-    library = Library()
-    tables = tuple(_table(plan, schedule, library) for schedule in plan.schedules)
-    source = library.source(_summary(plan))
+    texts = KernelTexts()
+    tables = tuple(_table(plan, schedule, texts) for schedule in plan.schedules)
+    source = texts.source(_summary(plan))
     dump(f"{plan.model}.{plan.variant}.{plan.target}.kernels.py", lambda: source)
     return Module(plan, source, tables)
 
@@ -146,17 +146,17 @@ def _summary(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _table(plan: Plan, schedule: Schedule, library: Library) -> LaunchTable:
+def _table(plan: Plan, schedule: Schedule, texts: KernelTexts) -> LaunchTable:
     buffers = {buffer.id: buffer for buffer in schedule.buffers}
 
     def launches(steps: tuple[Step, ...]) -> dict[str, tuple[Launch, ...]]:
-        return {step.name: _emit(plan, step, buffers, library, schedule.low) for step in steps}
+        return {step.name: _emit(plan, step, buffers, texts, schedule.low) for step in steps}
 
     return LaunchTable(schedule.low, schedule.high, launches(schedule.prepare), launches(schedule.steps))
 
 
-def _emit(plan: Plan, step: Step, buffers: Mapping[int, Buffer], library: Library, batch: int) -> tuple[Launch, ...]:
-    context = Context(step, buffers, library, plan.target == INTERPRET, batch)
+def _emit(plan: Plan, step: Step, buffers: Mapping[int, Buffer], texts: KernelTexts, batch: int) -> tuple[Launch, ...]:
+    context = Context(step, buffers, texts, plan.target == INTERPRET, batch)
     kind = type(context.anchor)
     emitters = DEPTHWISE if kind in DEPTHWISE and context.depthwise else EMITTERS
     emitters[kind](context)

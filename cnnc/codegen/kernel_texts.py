@@ -10,7 +10,7 @@ from cnnc.codegen.kernel import Kernel
 PLACEHOLDER = "KERNEL_NAME"
 
 
-class Library:
+class KernelTexts:
     """Collects kernels; equal texts share one name, different texts never do."""
 
     def __init__(self) -> None:
